@@ -1,0 +1,79 @@
+"""Names that more than one package writes or reads: record keys, file names, splits. Each stands here once."""
+
+from __future__ import annotations
+
+import os
+
+# Keys of a record (tf.train.Example) beside those of the fields. No field may be called so.
+SAMPLE_ID = "sample_id"
+CLICK = "click"
+CONVERSION = "conversion"
+RESERVED_KEYS = frozenset({SAMPLE_ID, CLICK, CONVERSION})
+
+# Names of a model's scores, wherever they leave it.
+PCTR = "pctr"
+PCVR = "pcvr"
+PCTCVR = "pctcvr"
+SCORES = (PCTR, PCVR, PCTCVR)
+
+TRAIN = "train"
+TEST = "test"
+
+# What padding of a raw id, a raw word and a raw number looks like in a rectangular serving request.
+PADDING_ID = -1
+PADDING_STRING = ""
+PADDING_NUMBER = float("nan")
+
+# Below the output folder of the preprocess job.
+VOCABULARY_DIR = "vocabulary"
+VOCABULARY_FILE = "vocabulary.json"
+VOCABULARY_KEYS_FILE = "keys.int64"
+VOCABULARY_IDS_FILE = "ids.int32"
+SCHEMA_FILE = "schema.yaml"
+REJECTED_DIR = "rejected"
+REPORT_DIR = "report"
+REPORT_JSON = "report.json"
+REPORT_HTML = "report.html"
+SUCCESS_FILE = "_SUCCESS"
+RECORD_SUFFIX = ".tfrecord"
+GZIP_SUFFIX = ".gz"
+
+# Separators of Ali-CCP's feature lists, and its two files of a split.
+FEATURE_SEPARATOR = "\x01"
+FIELD_SEPARATOR = "\x02"
+VALUE_SEPARATOR = "\x03"
+
+
+def skeleton_file(split: str) -> str:
+    """Ali-CCP's file of impressions: sample_id,click,conversion,common_feature_index,feature_num,feature_list."""
+    return f"sample_skeleton_{split}.csv"
+
+
+def common_file(split: str) -> str:
+    """Ali-CCP's file of contexts: common_feature_index,feature_num,feature_list."""
+    return f"common_features_{split}.csv"
+
+
+def truth_file(split: str) -> str:
+    """The side file of a simulated log: sample_id,p_click,p_conversion,conversion_if_clicked."""
+    return f"truth_{split}.csv"
+
+
+def weight_key(field: str) -> str:
+    """Record key and model input of a field's weights."""
+    return field + "/weight"
+
+
+def length_key(field: str) -> str:
+    """Record key of the number of ids that each impression has of a field with many."""
+    return field + "/length"
+
+
+def vocabulary_dir(data_dir: str) -> str:
+    """Where the preprocess job leaves the vocabulary."""
+    return os.path.join(data_dir, VOCABULARY_DIR)
+
+
+def records_pattern(data_dir: str, split: str) -> str:
+    """Glob of a split's record files, compressed or not, without the temporary ones."""
+    return os.path.join(data_dir, split, f"part-*{RECORD_SUFFIX}*")

@@ -1,0 +1,71 @@
+"""What a record looks like to TensorFlow: parse specs made of a schema, for input_fn, serving and tests alike.
+
+A record is a `tf.train.Example` of one request:
+
+    F                             context field, one value        int64 [1]
+    F, F/weight                   context field, many             int64 [k], float [k]
+    F                             impression field, one value     int64 [n]
+    F, F/length, (F/weight)       impression field, many          int64 [sum of lengths], int64 [n]
+    sample_id, click, conversion                                  int64 [n]
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from features import names
+from features.schema import ID, NUMBER, STRING, Field, Schema
+
+RAW_DTYPES = {ID: tf.int64, STRING: tf.string, NUMBER: tf.float32}
+
+Spec = dict[str, tf.io.FixedLenFeature | tf.io.RaggedFeature]
+
+
+def record_spec(schema: Schema) -> Spec:
+    """Spec of the model inputs in a batch of records.
+
+    Parsed, a context field is int64 `[requests]` or ragged `[requests, (values)]`, an impression field ragged
+    `[requests, (impressions)]` or `[requests, (impressions), (values)]`; weights are float32 of the same shape.
+    """
+    spec: Spec = {}
+    for field in schema.fields:
+        spec[field.name] = _column(field, field.name, tf.int64)
+        if field.weighted:
+            spec[field.weight_key] = _column(field, field.weight_key, tf.float32)
+    return spec
+
+
+def label_spec() -> Spec:
+    """Spec of click and conversion: int64, ragged `[requests, (impressions)]`."""
+    return {name: _ragged(name, tf.int64) for name in (names.CLICK, names.CONVERSION)}
+
+
+def sample_id_spec() -> Spec:
+    """Spec of the impressions' names: int64, ragged `[requests, (impressions)]`."""
+    return {names.SAMPLE_ID: _ragged(names.SAMPLE_ID, tf.int64)}
+
+
+def raw_example_spec(schema: Schema) -> Spec:
+    """Spec of Examples that carry the raw values of one impression each; any field may be absent.
+
+    Parsed, every field is ragged `[impressions, (values)]` of its raw type: int64 ids, words, float numbers.
+    """
+    spec: Spec = {}
+    for field in schema.fields:
+        spec[field.name] = _ragged(field.name, RAW_DTYPES[field.type])
+        if field.weighted:
+            spec[field.weight_key] = _ragged(field.weight_key, tf.float32)
+    return spec
+
+
+def _column(field: Field, key: str, dtype: tf.DType) -> tf.io.FixedLenFeature | tf.io.RaggedFeature:
+    if field.is_context and not field.is_many:
+        return tf.io.FixedLenFeature([], dtype)
+    if field.is_context or not field.is_many:
+        return _ragged(key, dtype)
+    lengths = tf.io.RaggedFeature.RowLengths(field.length_key)
+    return tf.io.RaggedFeature(dtype, key, [lengths], row_splits_dtype=tf.int64)
+
+
+def _ragged(key: str, dtype: tf.DType) -> tf.io.RaggedFeature:
+    return tf.io.RaggedFeature(dtype, key, row_splits_dtype=tf.int64)

@@ -1,0 +1,143 @@
+"""The map from keys to new ids: two binary arrays, sorted by key, and a JSON file that describes them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from features import names, schema_file
+from features.schema import NUMBER, Field, Schema
+
+FORMAT_VERSION = 1
+UNKNOWN = -1
+KEY_DTYPE = np.dtype("<i8")
+ID_DTYPE = np.dtype("<i4")
+
+
+class VocabularyError(ValueError):
+    """A vocabulary folder that is incomplete, damaged or of another format version."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Vocabulary:
+    """Keys and their new ids, with the schema that they were made for.
+
+    Attributes:
+        schema: of the log that the vocabulary was built from.
+        keys: int64 [n], ascending.
+        ids: int32 [n], new id of each key; ids from schema.reserved_ids on, frequent keys first.
+        boundaries: bucket boundaries of each field of type number.
+        statistics: what the job wrote beside it: min_count, per-field counts kept and dropped.
+    """
+
+    schema: Schema
+    keys: np.ndarray
+    ids: np.ndarray
+    boundaries: dict[str, tuple[float, ...]] = dataclasses.field(default_factory=dict)
+    statistics: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        missing = [f.name for f in self.schema.fields if f.type == NUMBER and f.name not in self.boundaries]
+        if missing:
+            raise VocabularyError(f"no boundaries for the number fields {', '.join(missing)}")
+
+    @property
+    def size(self) -> int:
+        """Number of new ids, the reserved ones included: rows of an embedding table."""
+        return self.schema.reserved_ids + len(self.keys)
+
+    def lookup(self, keys: np.ndarray) -> np.ndarray:
+        """New ids of keys: int64 [n] -> int32 [n], UNKNOWN where the vocabulary has none.
+
+        Ascending keys are looked up several times faster than shuffled ones: their searches share cache lines.
+        """
+        keys = np.asarray(keys, np.int64)
+        if not len(self.keys):
+            return np.full(len(keys), UNKNOWN, np.int32)
+        places = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
+        return np.where(self.keys[places] == keys, self.ids[places], np.int32(UNKNOWN))
+
+    def number_boundaries(self, field: Field) -> np.ndarray:
+        """Bucket boundaries of a number: float32 [buckets - 1]."""
+        return np.asarray(self.boundaries[field.name], np.float32)
+
+    def description(self) -> dict[str, Any]:
+        """Contents of vocabulary.json."""
+        return {
+            "format_version": FORMAT_VERSION,
+            "size": self.size,
+            "reserved_ids": self.schema.reserved_ids,
+            "kept_ids": len(self.keys),
+            "fields": {
+                field.name: {"missing_id": self.schema.missing_id(field), "oov_id": self.schema.oov_id(field)}
+                for field in self.schema.fields
+            },
+            "boundaries": {name: list(edges) for name, edges in self.boundaries.items()},
+            "statistics": self.statistics,
+        }
+
+    def save(self, directory: str) -> None:
+        """Writes the folder: under a temporary name first, so that it is there whole or not at all."""
+        temporary = f"{directory.rstrip(os.sep)}.tmp-{os.getpid()}"
+        os.makedirs(temporary)
+        self.keys.astype(KEY_DTYPE, copy=False).tofile(os.path.join(temporary, names.VOCABULARY_KEYS_FILE))
+        self.ids.astype(ID_DTYPE, copy=False).tofile(os.path.join(temporary, names.VOCABULARY_IDS_FILE))
+        with open(os.path.join(temporary, names.SCHEMA_FILE), "w", encoding="utf-8") as file:
+            file.write(schema_file.dump(self.schema))
+        with open(os.path.join(temporary, names.VOCABULARY_FILE), "w", encoding="utf-8") as file:
+            json.dump(self.description(), file, indent=1)
+            file.write("\n")
+        os.rename(temporary, directory)
+
+
+def load(directory: str, read: Callable[[str], bytes] | None = None) -> Vocabulary:
+    """Vocabulary of a folder. Local arrays are mapped, not read: loading takes milliseconds at any size.
+
+    Args:
+        directory: as the preprocess job wrote it.
+        read: gives the bytes of a file; for folders on remote storage.
+
+    Raises:
+        VocabularyError: with the file that is wrong and why.
+        FileNotFoundError: no vocabulary there.
+    """
+    read_bytes = read or _read
+    path = os.path.join(directory, names.VOCABULARY_FILE)
+    try:
+        description = json.loads(read_bytes(path))
+    except ValueError as error:
+        raise VocabularyError(f"{path}: not JSON ({error}); run the preprocess job again") from error
+    if description.get("format_version") != FORMAT_VERSION:
+        found = description.get("format_version")
+        raise VocabularyError(f"{path}: format_version {found}, this release reads {FORMAT_VERSION}; preprocess again")
+    schema_path = os.path.join(directory, names.SCHEMA_FILE)
+    count = description["kept_ids"]
+    return Vocabulary(
+        schema=schema_file.parse(read_bytes(schema_path).decode("utf-8"), schema_path),
+        keys=_array(os.path.join(directory, names.VOCABULARY_KEYS_FILE), KEY_DTYPE, count, read),
+        ids=_array(os.path.join(directory, names.VOCABULARY_IDS_FILE), ID_DTYPE, count, read),
+        boundaries={name: tuple(edges) for name, edges in description["boundaries"].items()},
+        statistics=description["statistics"],
+    )
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def _array(path: str, dtype: np.dtype, count: int, read: Callable[[str], bytes] | None) -> np.ndarray:
+    if read is not None:
+        array = np.frombuffer(read(path), dtype)
+    elif os.path.getsize(path):
+        array = np.memmap(path, dtype, "r")
+    else:
+        array = np.empty(0, dtype)  # an empty file cannot be mapped
+    if len(array) != count:
+        raise VocabularyError(f"{path}: {len(array)} entries, vocabulary.json says {count}; preprocess again")
+    return array

@@ -1,0 +1,1 @@
+"""The Estimator's model: embedding, backbones, towers, losses, metrics, optimizers."""

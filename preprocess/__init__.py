@@ -1,0 +1,1 @@
+"""The Beam job: raw logs in, filtered and remapped TFRecords, a vocabulary and a report out."""

@@ -1,0 +1,1 @@
+"""Serving signatures, warm-up, REST client and local REST server."""

@@ -1,0 +1,70 @@
+"""Packages, extras and console commands. Exact versions for a repeatable install are in constraints.txt."""
+
+from setuptools import setup
+
+# tensorflow 2.15 is the last release with Estimator; it needs Python below 3.12, numpy below 2 and protobuf below 5.
+BASE = [
+    "tensorflow>=2.15.1,<2.16",
+    "tensorflow-serving-api>=2.15.1,<2.16",
+    "numpy>=1.26,<2",
+    "absl-py>=2,<3",
+    "apache-beam>=2.69,<3",
+    "pyarrow>=17,<26",
+    "PyYAML>=6,<7",
+    "pyfarmhash>=0.4,<1",
+    "google-crc32c>=1.5,<2",
+    "matplotlib>=3.8,<4",
+    "tqdm>=4.66,<5",
+]
+EXTRAS = {
+    # CUDA libraries for the same tensorflow wheel, which holds the GPU kernels already.
+    "gpu": ["tensorflow[and-cuda]>=2.15.1,<2.16"],
+    # s3:// and other remote filesystems for tf.data; 0.36 is the release built for tensorflow 2.15.
+    "io": ["tensorflow-io>=0.36,<0.37"],
+    "dask": ["apache-beam[dask]"],
+    "gcp": ["apache-beam[gcp]"],
+    "serving": ["aiohttp>=3.10,<4", "orjson>=3.10,<4", "prometheus-client>=0.20,<1"],
+    "test": [
+        "pytest>=8,<10",
+        "pytest-xdist>=3.5,<4",
+        "hypothesis>=6.100,<7",
+        "ruff>=0.6,<1",
+        "mypy>=1.11,<3",
+        "types-PyYAML>=6,<7",
+    ],
+    # Other systems that benchmarks/ measures this one against, side by side.
+    "bench": ["polars>=1,<3", "psutil>=5.9,<8"],
+}
+
+setup(
+    name="entire-space",
+    version="0.1.0",
+    description="Entire-space conversion models (ESMM, ESCM2) from raw impression logs to a served model",
+    license="Apache-2.0",
+    python_requires=">=3.10,<3.12",
+    packages=[
+        "features",
+        "simulate",
+        "preprocess",
+        "input_fn",
+        "model_fn",
+        "trainer",
+        "serving",
+    ],
+    package_data={
+        "features": ["schemas/*.yaml"],
+        "serving": ["*.html", "*.config", "*.txt", "*.yaml"],
+    },
+    scripts=["get_remap_fid.sh"],
+    install_requires=BASE,
+    extras_require=EXTRAS,
+    entry_points={
+        "console_scripts": [
+            "entire-space-simulate = simulate.__main__:main",
+            "entire-space-preprocess = preprocess.__main__:main",
+            "entire-space-train = trainer.__main__:main",
+            "entire-space-serve = serving.__main__:main",
+            "entire-space-predict = serving.predict:main",
+        ]
+    },
+)

@@ -1,0 +1,1 @@
+"""Logs in Ali-CCP's format whose true click and conversion rates are known everywhere."""

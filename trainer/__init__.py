@@ -1,0 +1,1 @@
+"""The command: train, eval, infer, export. Flags live here and nowhere below."""
