@@ -1,0 +1,39 @@
+"""Why a row of a raw log is not used: the names that rejected files, reports and simulated logs share.
+
+A row with several defects is rejected for the first of them in the order of this module.
+"""
+
+from __future__ import annotations
+
+BLANK_LINE = "blank_line"
+NOT_UTF8 = "not_utf8"
+WRONG_COLUMN_COUNT = "wrong_column_count"
+BAD_NUMBER = "bad_number"
+CLICK_NOT_BINARY = "click_not_binary"
+CONVERSION_NOT_BINARY = "conversion_not_binary"
+CONVERSION_WITHOUT_CLICK = "conversion_without_click"
+WRONG_FEATURE_COUNT = "wrong_feature_count"
+BAD_FEATURE = "bad_feature"
+BAD_WEIGHT = "bad_weight"
+ID_OUT_OF_RANGE = "id_out_of_range"
+DUPLICATE_SAMPLE_ID = "duplicate_sample_id"
+DUPLICATE_CONTEXT = "duplicate_context"
+
+DESCRIPTIONS = {
+    BLANK_LINE: "the line holds nothing, or white space only",
+    NOT_UTF8: "the line holds bytes that are not UTF-8",
+    WRONG_COLUMN_COUNT: "the line has more or fewer columns than its file should have",
+    BAD_NUMBER: "a sample id, feature count or number is not a whole (or, for a number field, finite) number",
+    CLICK_NOT_BINARY: "click is neither 0 nor 1",
+    CONVERSION_NOT_BINARY: "conversion is neither 0 nor 1",
+    CONVERSION_WITHOUT_CLICK: "conversion is 1 where click is 0",
+    WRONG_FEATURE_COUNT: "feature_num is not the number of features in the list",
+    BAD_FEATURE: "a feature is not of the form field, id, value, or its id is not a whole number",
+    BAD_WEIGHT: "a weight is NaN, negative, infinite or no number",
+    ID_OUT_OF_RANGE: "an id or sample id is negative or beyond int64",
+    DUPLICATE_SAMPLE_ID: "an earlier row has the same sample id; the first one is used",
+    DUPLICATE_CONTEXT: "an earlier row has the same context key; the first one is used",
+}
+
+# In the order in which a row is tested.
+REASONS = tuple(DESCRIPTIONS)
