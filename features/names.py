@@ -39,6 +39,12 @@ SUCCESS_FILE = "_SUCCESS"
 RECORD_SUFFIX = ".tfrecord"
 GZIP_SUFFIX = ".gz"
 
+# Forms of a raw log.
+ALICCP = "aliccp"
+CSV = "csv"
+PARQUET = "parquet"
+INPUT_FORMATS = (ALICCP, CSV, PARQUET)
+
 # Separators of Ali-CCP's feature lists, and its two files of a split.
 FEATURE_SEPARATOR = "\x01"
 FIELD_SEPARATOR = "\x02"
@@ -53,6 +59,13 @@ def skeleton_file(split: str) -> str:
 def common_file(split: str) -> str:
     """Ali-CCP's file of contexts: common_feature_index,feature_num,feature_list."""
     return f"common_features_{split}.csv"
+
+
+def log_patterns(input_dir: str, split: str, input_format: str) -> tuple[str, ...]:
+    """Globs of a split's files in a log of one's own: one file, or a folder of them; CSV also compressed."""
+    suffixes = ["." + input_format] + (["." + input_format + GZIP_SUFFIX] if input_format == CSV else [])
+    places = (split, os.path.join(split, "*"))
+    return tuple(os.path.join(input_dir, place + suffix) for place in places for suffix in suffixes)
 
 
 def truth_file(split: str) -> str:
