@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 ESMM = "esmm"
@@ -52,16 +52,14 @@ PRECISIONS = (FLOAT32, BFLOAT16, FLOAT16)
 # In `group_layers`: the groups that are not named.
 OTHER_GROUPS = "*"
 
-GroupLayers = dict[str, tuple[int, ...]]
 
-
-def parse_group_layers(text: str) -> GroupLayers:
+def parse_group_layers(text: str) -> dict[str, tuple[int, ...]]:
     """Layers of each group from "user:256,128;item:64;*:32".
 
     Raises:
         ValueError: a part without a colon, or with units that are no whole numbers.
     """
-    found: GroupLayers = {}
+    found: dict[str, tuple[int, ...]] = {}
     for part in filter(None, (part.strip() for part in text.split(";"))):
         group, colon, units = part.rpartition(":")
         if not colon or group in found:
@@ -76,10 +74,33 @@ def _numbers(value: str | Iterable[Any], kind: Callable[[Any], Any]) -> tuple:
 
 
 def _setting(default: Any, help: str, choices: tuple[str, ...] = ()) -> Any:
-    metadata = {"help": help, "choices": choices}
-    if isinstance(default, dict):
-        return dataclasses.field(default_factory=lambda: dict(default), metadata=metadata)
-    return dataclasses.field(default=default, metadata=metadata)
+    return dataclasses.field(default=default, metadata={"help": help, "choices": choices})
+
+
+_POSITIVE: tuple[str, ...] = (
+    "embedding_size",
+    "num_experts",
+    "ple_levels",
+    "ple_shared_experts",
+    "ple_task_experts",
+    "learning_rate",
+    "adam_epsilon",
+    "decay_rate",
+)
+_AT_LEAST_0: tuple[str, ...] = (
+    "ctr_tower_wgt",
+    "cvr_tower_wgt",
+    "counterfactual_wgt",
+    "global_wgt",
+    "embedding_learning_rate",
+    "warmup_steps",
+    "initial_accumulator",
+    "ftrl_l1",
+    "clip_norm",
+    "l2_reg",
+    "embedding_l2_reg",
+)
+_BELOW_1: tuple[str, ...] = ("propensity_floor", "momentum", "adam_beta1", "adam_beta2", "batch_norm_decay")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,8 +134,8 @@ class Hyperparameters:
     )
     batch_norm: bool = _setting(False, "Batch normalization before each activation.")
     batch_norm_decay: float = _setting(0.9, "Decay of batch normalization's moving averages.")
-    group_layers: GroupLayers = _setting(
-        {OTHER_GROUPS: (64, 32)},
+    group_layers: str = _setting(
+        OTHER_GROUPS + ":64,32",
         "group_towers: units of each group's layers, as user:256,128;item:64;*:32, * being all groups not named; "
         "a group left out goes to the towers without layers of its own.",
     )
@@ -154,7 +175,6 @@ class Hyperparameters:
     def __post_init__(self) -> None:
         for name, kind in (("deep_layers", int), ("dropout", float), ("expert_layers", int)):
             object.__setattr__(self, name, self._tuple(name, kind))
-        object.__setattr__(self, "group_layers", self._groups())
         for field in dataclasses.fields(self):
             choices = field.metadata["choices"]
             if choices and getattr(self, field.name) not in choices:
@@ -174,7 +194,8 @@ class Hyperparameters:
 
     def layers_of_group(self, group: str) -> tuple[int, ...]:
         """Units of a group's own layers in `group_towers`."""
-        return self.group_layers.get(group, self.group_layers.get(OTHER_GROUPS, ()))
+        layers = parse_group_layers(self.group_layers)
+        return layers.get(group, layers.get(OTHER_GROUPS, ()))
 
     def to_json(self) -> str:
         """JSON text that `from_json` turns into an equal object."""
@@ -199,32 +220,21 @@ class Hyperparameters:
         except (TypeError, ValueError) as error:
             raise ValueError(f"{name} {value!r}: numbers separated by commas are needed") from error
 
-    def _groups(self) -> GroupLayers:
-        value = self.group_layers
-        try:
-            if isinstance(value, Mapping):
-                return {group: _numbers(units, int) for group, units in value.items()}
-            return parse_group_layers(value)
-        except (AttributeError, TypeError, ValueError) as error:
-            raise ValueError(f"group_layers {value!r}: {error}") from error
-
     def _check_numbers(self) -> None:
-        positive = ("embedding_size", "num_experts", "ple_levels", "ple_shared_experts", "ple_task_experts")
-        positive += ("learning_rate", "adam_epsilon", "decay_rate")
-        if self.decay != NONE:
-            positive += ("decay_steps",)
-        for name in positive:
+        for name in _POSITIVE + (("decay_steps",) if self.decay != NONE else ()):
             self._demand(name, getattr(self, name) > 0, "more than 0")
-        at_least_0 = ("ctr_tower_wgt", "cvr_tower_wgt", "counterfactual_wgt", "global_wgt", "embedding_learning_rate")
-        at_least_0 += ("warmup_steps", "initial_accumulator", "ftrl_l1", "clip_norm", "l2_reg", "embedding_l2_reg")
-        for name in at_least_0:
+        for name in _AT_LEAST_0:
             self._demand(name, getattr(self, name) >= 0, "0 or more")
-        self._demand("ctr_task_wgt", 0 <= self.ctr_task_wgt <= 1, "0 to 1")
-        for name in ("propensity_floor", "momentum", "adam_beta1", "adam_beta2", "batch_norm_decay"):
+        for name in _BELOW_1:
             self._demand(name, 0 <= getattr(self, name) < 1, "0 or more, less than 1")
+        self._demand("ctr_task_wgt", 0 <= self.ctr_task_wgt <= 1, "0 to 1")
 
     def _check_layers(self) -> None:
-        for units in (self.deep_layers, self.expert_layers, *self.group_layers.values()):
+        try:
+            group_layers = parse_group_layers(self.group_layers)
+        except ValueError as error:
+            raise ValueError(f"group_layers {self.group_layers!r}: {error}") from error
+        for units in (self.deep_layers, self.expert_layers, *group_layers.values()):
             if any(unit < 1 for unit in units):
                 raise ValueError(f"layers {units}: units are 1 or more")
         self._demand("expert_layers", bool(self.expert_layers), "one layer or more")
