@@ -1,0 +1,57 @@
+"""Command: python -m simulate --output_dir=D --requests=N --test_requests=M --seed=S."""
+
+from __future__ import annotations
+
+import sys
+
+from absl import app, flags
+
+from simulate.options import Options
+from simulate.simulation import OutputExistsError, simulate
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_string("output_dir", None, "Folder to write the log to.", required=True)
+flags.DEFINE_integer("requests", None, "Requests of the train split, about 58 impressions each.", required=True)
+flags.DEFINE_integer("test_requests", 0, "Requests of the test split: same world, other requests.")
+flags.DEFINE_integer("seed", 1, "Equal seed and parameters give equal bytes.")
+flags.DEFINE_float("click_rate", Options.click_rate, "Clicks per impression.")
+flags.DEFINE_float("conversion_rate", Options.conversion_rate, "Conversions per click; in Ali-CCP 0.0054.")
+flags.DEFINE_float("rho", Options.rho, "Correlation of click and conversion interest, -1 to 1: the selection bias.")
+flags.DEFINE_float("kappa", Options.kappa, "Share of clicks owed to the place instead of the interest, 0 to 1.")
+flags.DEFINE_float("gamma", Options.gamma, "Strength of a cause of clicks and conversions that no feature shows.")
+flags.DEFINE_float("click_strength", Options.click_strength, "Standard deviation of the click logit.")
+flags.DEFINE_float("conversion_strength", Options.conversion_strength, "Standard deviation of the conversion logit.")
+flags.DEFINE_integer("users", Options.users, "Users in the world; 0: in Ali-CCP's proportion to --requests.")
+flags.DEFINE_integer("items", Options.items, "Items in the world; 0: in Ali-CCP's proportion to --requests.")
+flags.DEFINE_float("history_scale", Options.history_scale, "Lengths of history lists, relative to Ali-CCP's.")
+flags.DEFINE_integer("malformed", Options.malformed, "Broken rows of each kind to put in; malformed.json lists them.")
+flags.DEFINE_integer("chunk_requests", Options.chunk_requests, "Requests made at once: memory, not content.")
+flags.DEFINE_bool("overwrite", False, "Replace the log in a folder that is not empty.")
+
+OPTION_FLAGS = tuple(Options.__dataclass_fields__)
+
+
+def run(argv: list[str]) -> None:
+    """Writes the log that the flags ask for."""
+    if len(argv) > 1:
+        raise app.UsageError(f"{argv[1]!r} is no flag: flags are of the form --name=value")
+    try:
+        options = Options(**{name: FLAGS[name].value for name in OPTION_FLAGS})
+        report = simulate(options, FLAGS.output_dir, FLAGS.overwrite, progress=True)
+    except (ValueError, OutputExistsError) as error:
+        sys.exit(f"simulate: {error}")
+    for split, found in report["splits"].items():
+        print(
+            f"{split}: {found['requests']} requests, {found['impressions']} impressions, "
+            f"{found['clicks']} clicks, {found['conversions']} conversions, bias ratio {found['bias_ratio']}"
+        )
+
+
+def main() -> None:
+    """Entry point of the console command."""
+    app.run(run)
+
+
+if __name__ == "__main__":
+    main()

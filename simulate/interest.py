@@ -1,0 +1,221 @@
+"""Interest in clicking and converting, and the true rates that follow (MODELS.md section 5).
+
+a, b     click and conversion interest: effects of ids that add up, and a low-rank product of profile and category
+c        effect of the place, on clicks only
+u        N(0, 1) per impression, in no feature
+logit p_click      = alpha + s_c (sqrt(1 - kappa^2) a + kappa c) + gamma u
+logit p_conversion = beta  + s_r (rho a + sqrt(1 - rho^2) b)     + gamma u
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+
+from features import names
+from simulate import randomness
+from simulate.catalog import PROFILE_SIZES
+from simulate.exposure import Requests, World
+
+# Parts of an interest's variance. Most of it is on ids that occur often enough to be learned and to pass a frequency
+# filter; some is on users and items, as in life.
+PROFILE, USER, CATEGORY, INTENTS, BRAND, SHOP, ITEM, MATCH, INTERACTION = range(9)
+VARIANCE_SHARES = {
+    PROFILE: 0.26,
+    USER: 0.03,
+    CATEGORY: 0.28,
+    INTENTS: 0.10,
+    BRAND: 0.06,
+    SHOP: 0.04,
+    ITEM: 0.04,
+    MATCH: 0.12,
+    INTERACTION: 0.07,
+}
+COMPONENTS = len(VARIANCE_SHARES)
+TASKS = 2
+RANK = 2
+# How much each combination field adds for a match of logarithmic weight 1: to clicking, to converting.
+MATCH_EFFECTS = {"508": (1.0, 0.3), "509": (0.8, 1.2), "702": (0.7, 0.9)}
+MATCH_INTENT_EFFECTS = (0.3, 0.1)
+PLACE_EFFECTS = (-0.6, 0.2, 1.5)
+
+# Requests of the train split whose impressions stand for all: interests are standardized and rates set on them.
+MIN_PILOT, MAX_PILOT = 512, 4096
+BISECTIONS = 60
+# Probabilities are whole multiples of 1 / PROBABILITY_UNITS: so the truth file holds exactly what was drawn from.
+PROBABILITY_UNITS = 10**9
+
+
+@dataclasses.dataclass(frozen=True)
+class Truth:
+    """What is true of some impressions, and what happened.
+
+    Attributes:
+        p_click, p_conversion: int64 [impressions], in units of 1e-9.
+        click: bool [impressions].
+        conversion_if_clicked: bool [impressions], what a click would have led to.
+    """
+
+    p_click: np.ndarray
+    p_conversion: np.ndarray
+    click: np.ndarray
+    conversion_if_clicked: np.ndarray
+
+    @property
+    def conversion(self) -> np.ndarray:
+        """What the log shows: bool [impressions]."""
+        return self.click & self.conversion_if_clicked
+
+
+class Interest:
+    """True rates as functions of the features.
+
+    Attributes:
+        alpha, beta: intercepts of the click and conversion logits.
+    """
+
+    def __init__(self, world: World) -> None:
+        self._options = world.options
+        self._effects = {
+            name: randomness.stream(world.options.seed, f"effect of {name}")
+            for name in (*PROFILE_SIZES, "user", "category", "intent", "brand", "shop", "item", "taste", "style")
+        }
+        pilot = min(max(world.options.requests, MIN_PILOT), MAX_PILOT)
+        starts = range(0, pilot, world.options.chunk_requests)
+        parts = [self._observe(world, start, min(pilot, start + world.options.chunk_requests)) for start in starts]
+        components, places, hidden = (np.concatenate(part, axis=-1) for part in zip(*parts, strict=True))
+        self._standardize(components, places)
+        click_logits, conversion_logits = self._logits_of(components, places, hidden)
+        self.alpha = _intercept(click_logits, np.ones(len(places)), self._options.click_rate)
+        clicks = randomness.sigmoid(self.alpha + click_logits)
+        self.beta = _intercept(conversion_logits, clicks, self._options.conversion_rate)
+
+    def truth(self, requests: Requests) -> Truth:
+        """True rates of impressions and what they led to."""
+        seed = self._options.seed
+        click_logits, conversion_logits = self._logits_of(
+            self._components(requests), requests.places, self._hidden(requests)
+        )
+        p_click = _in_units(randomness.sigmoid(self.alpha + click_logits))
+        p_conversion = _in_units(randomness.sigmoid(self.beta + conversion_logits))
+        drawn = [
+            randomness.unit(requests.impression_bits(seed, name)) * PROBABILITY_UNITS
+            for name in (names.CLICK, names.CONVERSION)
+        ]
+        return Truth(p_click, p_conversion, drawn[0] < p_click, drawn[1] < p_conversion)
+
+    def _observe(self, world: World, start: int, stop: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        requests = world.draw(names.TRAIN, start, stop)
+        return self._components(requests), requests.places, self._hidden(requests)
+
+    def _hidden(self, requests: Requests) -> np.ndarray:
+        return randomness.normals(requests.impression_bits(self._options.seed, "hidden"), 0)
+
+    def _components(self, requests: Requests) -> np.ndarray:
+        """Parts of both interests before scaling: float64 [TASKS, COMPONENTS, impressions]."""
+        items, rows = requests.items, requests.rows
+        parts = np.empty((TASKS, COMPONENTS, len(rows)))
+        taste = np.zeros((TASKS * RANK, len(requests.users)))
+        profile = np.zeros((TASKS, len(requests.users)))
+        for field, values in requests.profile.items():
+            effect_bits = randomness.bits(self._effects[field], values + 1)
+            taste_bits = randomness.bits(effect_bits, np.zeros(len(values)))
+            profile += _normal_lanes(effect_bits, TASKS)
+            taste += _normal_lanes(taste_bits, TASKS * RANK)
+        parts[:, PROFILE] = profile[:, rows]
+        parts[:, USER] = self._effect("user", requests.users)[:, rows]
+        parts[:, CATEGORY] = self._effect("category", items.category)
+        parts[:, INTENTS] = self._intent_effects(requests)
+        parts[:, BRAND] = self._effect("brand", items.brand + 1)
+        parts[:, SHOP] = self._effect("shop", items.shop)
+        parts[:, ITEM] = self._effect("item", items.item)
+        parts[:, MATCH] = _match_effects(requests)
+        style = _normal_lanes(randomness.bits(self._effects["style"], items.category), TASKS * RANK)
+        product = taste[:, rows] * style
+        parts[:, INTERACTION] = product[0::RANK] + product[1::RANK]
+        return parts
+
+    def _effect(self, name: str, values: np.ndarray) -> np.ndarray:
+        return _normal_lanes(randomness.bits(self._effects[name], values), TASKS)
+
+    def _intent_effects(self, requests: Requests) -> np.ndarray:
+        items = requests.items
+        effects = self._effect("intent", items.intents)
+        return np.stack([np.bincount(items.intent_rows, each, len(requests.rows)) for each in effects])
+
+    def _standardize(self, components: np.ndarray, places: np.ndarray) -> None:
+        """Sets scales such that a, b and c have mean 0 and variance 1 and a and b are not correlated.
+
+        Scales are rounded to six digits: sums over many numbers may differ in the last bit between machines.
+        """
+        shares = np.sqrt(np.array([VARIANCE_SHARES[part] for part in range(COMPONENTS)]))
+        spread = components.std(axis=2)
+        self._scales = np.round(shares / np.where(spread > 0, spread, 1.0), 6)
+        sums = self._sums(components)
+        self._means = np.round(sums.mean(axis=1), 6)
+        a, b = sums - self._means[:, None]
+        self._overlap = round(float((a * b).mean() / (a * a).mean()), 6)
+        b = b - self._overlap * a
+        self._deviations = round(float(a.std()), 6), round(float(b.std()), 6)
+        effects = np.array(PLACE_EFFECTS)[places]
+        self._place_effects = np.round((np.array(PLACE_EFFECTS) - effects.mean()) / effects.std(), 6)
+
+    def _sums(self, components: np.ndarray) -> np.ndarray:
+        """Weighted sum over parts, one after the other, so that it is the same everywhere: [TASKS, impressions]."""
+        sums = np.zeros((TASKS, components.shape[2]))
+        for part in range(COMPONENTS):
+            sums += self._scales[:, part, None] * components[:, part]
+        return sums
+
+    def _logits_of(
+        self, components: np.ndarray, places: np.ndarray, hidden: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Logits without intercepts: float64 [impressions] twice."""
+        options = self._options
+        a, b = self._sums(components) - self._means[:, None]
+        b = (b - self._overlap * a) / self._deviations[1]
+        a = a / self._deviations[0]
+        interest = math.sqrt(1 - options.kappa**2) * a + options.kappa * self._place_effects[places]
+        conversion = options.rho * a + math.sqrt(1 - options.rho**2) * b
+        return (
+            options.click_strength * interest + options.gamma * hidden,
+            options.conversion_strength * conversion + options.gamma * hidden,
+        )
+
+
+def _normal_lanes(random_bits: np.ndarray, lanes: int) -> np.ndarray:
+    return np.stack([randomness.normals(random_bits, lane) for lane in range(lanes)])
+
+
+def _match_effects(requests: Requests) -> np.ndarray:
+    """Effect of what the history says about an item: float64 [TASKS, impressions], linear in the fields' weights."""
+    weights = log_weights()
+    effects = np.zeros((TASKS, len(requests.rows)))
+    for field, each in MATCH_EFFECTS.items():
+        effects += np.array(each)[:, None] * weights[requests.matches[field]]
+    intents = np.bincount(requests.items.intent_rows, weights[requests.matches["853"]], len(requests.rows))
+    return effects + np.array(MATCH_INTENT_EFFECTS)[:, None] * intents
+
+
+def log_weights() -> np.ndarray:
+    """Weight of a count in the log: ln(1 + n) to five digits, as in Ali-CCP: float64 [MAX_COUNT + 1]."""
+    from simulate.audience import MAX_COUNT
+
+    return np.array([round(math.log1p(count), 5) for count in range(MAX_COUNT + 1)])
+
+
+def _intercept(logits: np.ndarray, weights: np.ndarray, rate: float) -> float:
+    """The intercept at which the weighted mean of the rates is as wanted, by bisection."""
+    low, high = -randomness.LOGIT_LIMIT, randomness.LOGIT_LIMIT
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2
+        found = float((weights * randomness.sigmoid(middle + logits)).sum() / weights.sum())
+        low, high = (middle, high) if found < rate else (low, middle)
+    return round((low + high) / 2, 6)
+
+
+def _in_units(probabilities: np.ndarray) -> np.ndarray:
+    units = np.rint(probabilities * PROBABILITY_UNITS).astype(np.int64)
+    return np.clip(units, 1, PROBABILITY_UNITS - 1)

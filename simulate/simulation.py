@@ -1,0 +1,209 @@
+"""Writes a simulated log: six files, what came out, and where the broken rows are."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+from typing import Any, BinaryIO
+
+from tqdm import tqdm
+
+from features import names
+from simulate import malformed
+from simulate.exposure import World
+from simulate.interest import Interest
+from simulate.log_format import TRUTH_HEADER, Lines, LogFormat
+from simulate.malformed import CONTEXT_ROW, IMPRESSION_ROW, Placement
+from simulate.options import Options
+from simulate.summary import Summary
+
+SIMULATION_FILE = "simulation.json"
+MALFORMED_FILE = "malformed.json"
+TEMPORARY_SUFFIX = ".tmp"
+
+
+class OutputExistsError(FileExistsError):
+    """The output folder holds something already."""
+
+
+def simulate(options: Options, output_dir: str, overwrite: bool = False, progress: bool = False) -> dict[str, Any]:
+    """Writes a log.
+
+    Files appear under their names when all of them are complete, simulation.json last.
+
+    Args:
+        options: what log.
+        output_dir: folder to write to; made if missing.
+        overwrite: whether it may hold files already; those of an earlier log are replaced.
+        progress: whether to show a bar on standard error.
+
+    Returns:
+        The contents of simulation.json.
+
+    Raises:
+        OutputExistsError: the folder is not empty, and overwrite is not set.
+    """
+    os.makedirs(output_dir, exist_ok=True)
+    if os.listdir(output_dir) and not overwrite:
+        raise OutputExistsError(f"{output_dir} is not empty: name another --output_dir, or give --overwrite")
+    writer = _Writer(options, output_dir, progress)
+    try:
+        report = writer.write()
+    except BaseException:
+        writer.discard()
+        raise
+    return report
+
+
+class _File:
+    """A file under a temporary name that counts its lines."""
+
+    def __init__(self, output_dir: str, name: str) -> None:
+        self.name = name
+        self.path = os.path.join(output_dir, name)
+        self.temporary = self.path + TEMPORARY_SUFFIX
+        self.lines = 0
+        self.bytes = 0
+        self._file: BinaryIO = open(self.temporary, "wb")  # noqa: SIM115 (closed by close)
+
+    def write(self, data: bytes | memoryview, lines: int) -> None:
+        self._file.write(data)
+        self.lines += lines
+        self.bytes += len(data)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class _Writer:
+    def __init__(self, options: Options, output_dir: str, progress: bool) -> None:
+        self._options = options
+        self._output_dir = output_dir
+        self._files: list[_File] = []
+        self._broken: list[dict[str, Any]] = []
+        self._world = World(options)
+        self._interest = Interest(self._world)
+        self._format = LogFormat(self._world.catalog)
+        self._plan = malformed.plan(options, lambda split, at: int(self._world.lengths(split, at, at + 1)[0]))
+        requests = options.requests + options.test_requests
+        self._bar = tqdm(total=requests, unit=" requests", disable=not progress, desc="simulate", mininterval=1)
+
+    def write(self) -> dict[str, Any]:
+        splits = {
+            names.TRAIN: self._write_split(names.TRAIN, self._options.requests),
+            names.TEST: self._write_split(names.TEST, self._options.test_requests),
+        }
+        self._bar.close()
+        report = {**_described(self._options, self._interest), "splits": splits}
+        if self._options.malformed:
+            self._write_json(MALFORMED_FILE, self._broken)
+        self._write_json(SIMULATION_FILE, report)
+        self._publish()
+        return report
+
+    def discard(self) -> None:
+        """Removes what was written so far."""
+        self._bar.close()
+        for file in self._files:
+            file.close()
+            if os.path.exists(file.temporary):
+                os.remove(file.temporary)
+
+    def _write_split(self, split: str, requests: int) -> dict[str, Any]:
+        skeleton = self._open(names.skeleton_file(split))
+        common = self._open(names.common_file(split))
+        truth = self._open(names.truth_file(split))
+        truth.write(TRUTH_HEADER, 1)
+        summary = Summary()
+        for start in range(0, requests, self._options.chunk_requests):
+            stop = min(requests, start + self._options.chunk_requests)
+            self._write_chunk(split, start, stop, summary, (skeleton, common, truth))
+            self._bar.set_postfix(split=split, impressions=summary.impressions, refresh=False)
+            self._bar.update(stop - start)
+        sizes = {"skeleton_bytes": skeleton.bytes, "common_bytes": common.bytes}
+        return {**summary.report(), **sizes}
+
+    def _write_chunk(
+        self, split: str, start: int, stop: int, summary: Summary, files: tuple[_File, _File, _File]
+    ) -> None:
+        skeleton, common, truth_file = files
+        first_id = summary.impressions + 1
+        keys = self._world.context_keys(split, start, stop)
+        requests = self._world.draw(split, start, stop)
+        truth = self._interest.truth(requests)
+        summary.add(stop - start, truth)
+        impression_lines = self._format.skeleton_lines(requests, truth, first_id, keys)
+        context_lines = self._format.common_lines(requests, keys)
+        truth_lines = self._format.truth_lines(truth, first_id)
+        truth_file.write(truth_lines.data, len(truth.click))
+        firsts = requests.lengths.cumsum() - requests.lengths
+
+        inserted = []
+        for placed in self._placed(split, IMPRESSION_ROW, start, stop):
+            first = int(firsts[placed.request - start])
+            line = malformed.broken_impression(placed, impression_lines.line(first), first_id + first)
+            inserted.append((first + placed.impression, line, placed))
+        self._write_lines(skeleton, impression_lines, inserted, IMPRESSION_ROW)
+
+        inserted = []
+        for placed in self._placed(split, CONTEXT_ROW, start, stop):
+            key = self._world.context_keys(split, placed.earlier, placed.earlier + 1)[0]
+            at = placed.request - start
+            inserted.append((at + 1, malformed.broken_context(placed, context_lines.line(at), key), placed))
+        self._write_lines(common, context_lines, inserted, CONTEXT_ROW)
+
+    def _placed(self, split: str, row: str, start: int, stop: int) -> list[Placement]:
+        return [placed for placed in self._plan.get((split, row), []) if start <= placed.request < stop]
+
+    def _write_lines(self, file: _File, lines: Lines, inserted: list[tuple[int, bytes, Placement]], row: str) -> None:
+        """Writes lines with broken ones between them."""
+        written = 0
+        for index, line, placed in inserted:
+            file.write(lines.data[lines.starts[written] : lines.starts[index]], index - written)
+            written = index
+            self._broken.append(
+                {
+                    "file": file.name,
+                    "line": file.lines + 1,
+                    "offset": file.bytes,
+                    "reason": placed.defect.reason,
+                    "row": row,
+                    "detail": placed.defect.detail,
+                }
+            )
+            file.write(line, 1)
+        file.write(lines.data[lines.starts[written] :], len(lines.starts) - 1 - written)
+
+    def _open(self, name: str) -> _File:
+        file = _File(self._output_dir, name)
+        self._files.append(file)
+        return file
+
+    def _write_json(self, name: str, content: object) -> None:
+        file = self._open(name)
+        file.write(json.dumps(content, indent=1).encode() + b"\n", 1)
+
+    def _publish(self) -> None:
+        """Gives the files their names; what an earlier log left goes first, so that two logs never mix."""
+        for name in (SIMULATION_FILE, MALFORMED_FILE):
+            if os.path.exists(os.path.join(self._output_dir, name)):
+                os.remove(os.path.join(self._output_dir, name))
+        for file in self._files:
+            file.close()
+            os.replace(file.temporary, file.path)
+
+
+def _described(options: Options, interest: Interest) -> dict[str, Any]:
+    """Parameters, the intercepts found, and the bias that the closed form predicts."""
+    parameters = dataclasses.asdict(options)
+    del parameters["chunk_requests"]  # changes nothing that is written
+    interest_bias = options.rho * options.click_strength * options.conversion_strength
+    exponent = interest_bias * math.sqrt(1 - options.kappa**2) + options.gamma**2
+    return {
+        "parameters": parameters,
+        "alpha": interest.alpha,
+        "beta": interest.beta,
+        "closed_form_bias_ratio": round(math.exp(exponent), 6),
+    }
