@@ -18,6 +18,12 @@ UNKNOWN = -1
 KEY_DTYPE = np.dtype("<i8")
 ID_DTYPE = np.dtype("<i4")
 
+# In `statistics`: what becomes of ids that the vocabulary does not have, in a field with many.
+OOV = "oov"
+OOV_DROP = "drop"
+OOV_BUCKET = "bucket"
+OOV_MODES = (OOV_DROP, OOV_BUCKET)
+
 
 class VocabularyError(ValueError):
     """A vocabulary folder that is incomplete, damaged or of another format version."""
@@ -32,7 +38,7 @@ class Vocabulary:
         keys: int64 [n], ascending.
         ids: int32 [n], new id of each key; ids from schema.reserved_ids on, frequent keys first.
         boundaries: bucket boundaries of each field of type number.
-        statistics: what the job wrote beside it: min_count, per-field counts kept and dropped.
+        statistics: what the job wrote beside it: min_count, per-field counts kept and dropped, OOV (drop where absent).
     """
 
     schema: Schema
@@ -43,6 +49,8 @@ class Vocabulary:
 
     def __post_init__(self) -> None:
         missing = [f.name for f in self.schema.fields if f.type == NUMBER and f.name not in self.boundaries]
+        if self.statistics.get(OOV, OOV_DROP) not in OOV_MODES:
+            raise VocabularyError(f"{OOV} {self.statistics[OOV]!r}: allowed are {', '.join(OOV_MODES)}")
         if missing:
             raise VocabularyError(f"no boundaries for the number fields {', '.join(missing)}")
 
@@ -50,6 +58,11 @@ class Vocabulary:
     def size(self) -> int:
         """Number of new ids, the reserved ones included: rows of an embedding table."""
         return self.schema.reserved_ids + len(self.keys)
+
+    @property
+    def drops_unknown(self) -> bool:
+        """Whether a field with many loses the ids that are not here; else they become its OOV id."""
+        return self.statistics.get(OOV, OOV_DROP) == OOV_DROP
 
     def lookup(self, keys: np.ndarray) -> np.ndarray:
         """New ids of keys: int64 [n] -> int32 [n], UNKNOWN where the vocabulary has none.

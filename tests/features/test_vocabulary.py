@@ -81,3 +81,13 @@ def test_a_failed_save_leaves_no_folder(tmp_path, monkeypatch):
     with pytest.raises(ZeroDivisionError):
         small_vocabulary().save(str(tmp_path / "v"))
     assert not (tmp_path / "v").exists()
+
+
+def test_what_becomes_of_unknown_ids_of_a_list_stands_in_the_statistics(tmp_path):
+    assert small_vocabulary().drops_unknown
+    nothing = np.empty(0, np.int64), np.empty(0, np.int32)
+    bucket = vocabulary.Vocabulary(small_schema(), *nothing, statistics={vocabulary.OOV: vocabulary.OOV_BUCKET})
+    bucket.save(str(tmp_path / "v"))
+    assert not vocabulary.load(str(tmp_path / "v")).drops_unknown
+    with pytest.raises(vocabulary.VocabularyError, match="'forget': allowed are drop, bucket"):
+        vocabulary.Vocabulary(small_schema(), *nothing, statistics={vocabulary.OOV: "forget"})
