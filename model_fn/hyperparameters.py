@@ -79,6 +79,7 @@ def _setting(default: Any, help: str, choices: tuple[str, ...] = ()) -> Any:
 
 _POSITIVE: tuple[str, ...] = (
     "embedding_size",
+    "embedding_range",
     "num_experts",
     "ple_levels",
     "ple_shared_experts",
@@ -127,6 +128,7 @@ class Hyperparameters:
     )
 
     embedding_size: int = _setting(16, "Width of the embedding table.")
+    embedding_range: float = _setting(0.01, "Initial values of the table are uniform between minus and plus this.")
     combiner: str = _setting(SUM, "How the weighted rows of a field with many values become one vector.", COMBINERS)
     deep_layers: tuple[int, ...] = _setting((256, 128), "Units of each tower's hidden layers, comma separated.")
     dropout: tuple[float, ...] = _setting(

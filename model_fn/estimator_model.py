@@ -1,0 +1,76 @@
+"""The Estimator's model_fn: wires network, losses, metrics and optimizers together."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+import tensorflow as tf
+
+from features import names
+from features.schema import Schema
+from model_fn import losses, network, optimizers, propensity
+from model_fn.hyperparameters import Hyperparameters
+from model_fn.network import Network
+from model_fn.representation import Features
+
+ModeKeys = tf.estimator.ModeKeys
+
+
+class Params(TypedDict):
+    """What `model_fn` needs to know: the log's schema, rows of the embedding table, and the settings."""
+
+    schema: Schema
+    vocabulary_size: int
+    hyperparameters: Hyperparameters
+
+
+def model_fn(
+    features: Features,
+    labels: dict[str, tf.RaggedTensor] | None,
+    mode: str,
+    params: Params,
+    config: tf.estimator.RunConfig | None = None,
+) -> tf.estimator.EstimatorSpec:
+    """EstimatorSpec of a batch of requests.
+
+    Args:
+        features: model inputs, as `features.parse_spec.record_spec` parses them, and sample_id.
+        labels: click and conversion, int64 ragged [requests, (impressions)]; None in PREDICT.
+        mode: TRAIN, EVAL or PREDICT.
+        params: see Params.
+        config: of the run; unused, but Estimator passes it.
+    """
+    settings = params["hyperparameters"]
+    training = mode == ModeKeys.TRAIN
+    net = network.build(features, params["schema"], params["vocabulary_size"], settings, training)
+    if mode == ModeKeys.PREDICT:
+        return tf.estimator.EstimatorSpec(mode, predictions=_predictions(features, net))
+    truth = _labels(labels or {})
+    floor = propensity.floor(truth.click, settings, training)
+    terms = losses.task_losses(truth, *net.logits, floor.value, settings)
+    loss = losses.total_loss(terms, settings)
+    if training:
+        loss += losses.l2_penalty(net.looked_up, net.kernels, settings)
+        _summarize(loss, terms, propensity.diagnostics(truth, net.logits.ctr, floor.value))
+        return tf.estimator.EstimatorSpec(
+            mode, loss=loss, train_op=optimizers.train_op(loss, settings, net.updates + floor.updates)
+        )
+    return tf.estimator.EstimatorSpec(mode, loss=loss)
+
+
+def _predictions(features: Features, net: Network) -> dict[str, tf.Tensor]:
+    found = network.scores(net.logits)
+    if names.SAMPLE_ID in features:
+        found[names.SAMPLE_ID] = features[names.SAMPLE_ID].values
+    return found
+
+
+def _labels(labels: dict[str, tf.RaggedTensor]) -> losses.Labels:
+    return losses.Labels(*(tf.cast(labels[name].values, tf.float32) for name in (names.CLICK, names.CONVERSION)))
+
+
+def _summarize(loss: tf.Tensor, terms: dict[str, tf.Tensor], diagnostics: dict[str, tf.Tensor]) -> None:
+    for name, value in terms.items():
+        tf.compat.v1.summary.scalar(f"loss/{name}", value)
+    for name, value in diagnostics.items():
+        tf.compat.v1.summary.scalar(f"propensity/{name}", value)

@@ -1,0 +1,97 @@
+"""From features to logits: embedding, backbone, towers. The same for training, evaluation and the served model."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from features import names
+from features.schema import Schema
+from model_fn import backbones, embedding
+from model_fn.hyperparameters import Hyperparameters
+from model_fn.layers import Layers
+from model_fn.losses import log_sigmoid
+from model_fn.representation import Features, Representation, Requests
+
+CTR = "ctr"
+CVR = "cvr"
+IMPUTATION = "imputation"
+
+
+class Logits(NamedTuple):
+    """Logits of the towers: float32 [impressions], in the order of the requests and their impressions."""
+
+    ctr: tf.Tensor
+    cvr: tf.Tensor
+    imputation: tf.Tensor | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """A batch's way through the model, and what the training step needs beside the logits.
+
+    Attributes:
+        logits: of the towers.
+        requests: which request an impression belongs to.
+        looked_up: float32 [n, embedding_size], rows of the table that the batch uses.
+        kernels: the weight matrices.
+        updates: ops that a training step must run.
+    """
+
+    logits: Logits
+    requests: Requests
+    looked_up: tf.Tensor
+    kernels: list[tf.Variable]
+    updates: list[tf.Operation]
+
+
+def logits(
+    features: Features, schema: Schema, vocabulary_size: int, hyperparameters: Hyperparameters, training: bool
+) -> Logits:
+    """Logits of a batch; makes the model's variables, or uses those of the variable scope again.
+
+    Args:
+        features: as `features.parse_spec.record_spec` parses them (with or without sample_id).
+        schema: what the fields are.
+        vocabulary_size: rows of the embedding table.
+        hyperparameters: of the model.
+        training: whether dropout and batch norm act as in training.
+    """
+    return build(features, schema, vocabulary_size, hyperparameters, training).logits
+
+
+def scores(found: Logits) -> dict[str, tf.Tensor]:
+    """pCTR, pCVR and pCTCVR = pCTR * pCVR of logits: float32 [impressions] each."""
+    return {
+        names.PCTR: tf.sigmoid(found.ctr),
+        names.PCVR: tf.sigmoid(found.cvr),
+        names.PCTCVR: tf.exp(log_sigmoid(found.ctr) + log_sigmoid(found.cvr)),
+    }
+
+
+def build(
+    features: Features, schema: Schema, vocabulary_size: int, settings: Hyperparameters, training: bool
+) -> Network:
+    """As `logits`, with what training needs."""
+    tasks = [CTR, CVR] + ([IMPUTATION] if settings.has_imputation_tower else [])
+    with tf.compat.v1.variable_scope("model", reuse=tf.compat.v1.AUTO_REUSE):
+        embedded = embedding.embed(features, schema, vocabulary_size, settings, training)
+        layers = Layers(settings, training)
+        with tf.xla.experimental.jit_scope(compile_ops=settings.xla):
+            inputs = backbones.tower_inputs(embedded, schema, settings, layers, tasks)
+            found = [
+                layers.logit(top, f"towers/{task}")
+                for task, top in zip(tasks, _tops(inputs, layers, tasks), strict=True)
+            ]
+    made = Logits(found[0], found[1], found[2] if settings.has_imputation_tower else None)
+    return Network(made, embedded.requests, embedded.looked_up, layers.kernels, layers.updates)
+
+
+def _tops(inputs: backbones.TowerInputs, layers: Layers, tasks: list[str]) -> list[Representation]:
+    """Last hidden layer of each tower."""
+    units, rates = layers.settings.deep_layers, layers.settings.dropout
+    if isinstance(inputs, Representation):
+        return layers.parallel_stacks(inputs, units, "towers", tasks, rates)
+    return [layers.stack(part, units, f"towers/{task}", rates) for task, part in zip(tasks, inputs, strict=True)]

@@ -1,0 +1,147 @@
+"""Optimizers: one for the embedding table, which changes only the rows of the batch, and one for the dense weights.
+
+All are `tf.compat.v1.train.Optimizer`s, so that Estimator's distribution strategies can aggregate gradients and
+parameter servers hold the slots beside the weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import tensorflow as tf
+
+from model_fn import hyperparameters
+from model_fn.embedding import TABLE
+from model_fn.hyperparameters import Hyperparameters
+
+
+class DistinctRows(tf.compat.v1.train.Optimizer):
+    """For optimizers whose sparse gradients hold each row once, as `model_fn.embedding` makes them.
+
+    The base class hashes all indices again to add up duplicates. There are some only where gradients of several
+    replicas were put one behind the other.
+    """
+
+    def _resource_apply_sparse_duplicate_indices(
+        self, grad: tf.Tensor, handle: tf.Variable, indices: tf.Tensor
+    ) -> tf.Operation:
+        if tf.distribute.get_strategy().num_replicas_in_sync > 1:
+            return super()._resource_apply_sparse_duplicate_indices(grad, handle, indices)
+        return self._resource_apply_sparse(grad, handle, indices)
+
+
+class LazyAdam(DistinctRows, tf.compat.v1.train.AdamOptimizer):
+    """Adam (arXiv 1412.6980) that leaves rows without a gradient alone: neither their value nor their moments change.
+
+    A row's moments decay when the row is looked up, not in every step. On rows that every batch looks up it is Adam.
+    """
+
+    def _resource_apply_sparse(self, grad: tf.Tensor, var: tf.Variable, indices: tf.Tensor) -> tf.Operation:
+        beta1_power, beta2_power = self._get_beta_accumulators()
+        rate = self._lr_t * tf.sqrt(1.0 - beta2_power) / (1.0 - beta1_power)
+        m, v = self.get_slot(var, "m"), self.get_slot(var, "v")
+        m_old, v_old = tf.gather(m, indices), tf.gather(v, indices)
+        m_rows = m_old + (grad - m_old) * (1.0 - self._beta1_t)
+        v_rows = v_old + (tf.square(grad) - v_old) * (1.0 - self._beta2_t)
+        step = rate * m_rows / (tf.sqrt(v_rows) + self._epsilon_t)
+        return tf.group(
+            _scatter_update(m, indices, m_rows),
+            _scatter_update(v, indices, v_rows),
+            tf.raw_ops.ResourceScatterSub(resource=var.handle, indices=indices, updates=step),
+        )
+
+
+class RowMomentum(DistinctRows, tf.compat.v1.train.MomentumOptimizer):
+    """Momentum on the rows of the batch. TensorFlow's own sparse kernel has no GPU version."""
+
+    def _resource_apply_sparse(self, grad: tf.Tensor, var: tf.Variable, indices: tf.Tensor) -> tf.Operation:
+        accumulator = self.get_slot(var, "momentum")
+        rows = self._momentum_tensor * tf.gather(accumulator, indices) + grad
+        step = self._learning_rate_tensor * rows
+        return tf.group(
+            _scatter_update(accumulator, indices, rows),
+            tf.raw_ops.ResourceScatterSub(resource=var.handle, indices=indices, updates=step),
+        )
+
+
+class RowAdagrad(DistinctRows, tf.compat.v1.train.AdagradOptimizer):
+    """Adagrad, whose sparse kernel changes only the rows of the batch."""
+
+
+class RowFtrl(DistinctRows, tf.compat.v1.train.FtrlOptimizer):
+    """Ftrl, whose sparse kernel changes only the rows of the batch."""
+
+
+class RowSgd(DistinctRows, tf.compat.v1.train.GradientDescentOptimizer):
+    """Gradient descent, which changes only the rows of the batch."""
+
+
+def _scatter_update(slot: tf.Variable, indices: tf.Tensor, rows: tf.Tensor) -> tf.Operation:
+    return tf.raw_ops.ResourceScatterUpdate(resource=slot.handle, indices=indices, updates=rows)
+
+
+def make_optimizer(
+    name: str, learning_rate: tf.Tensor | float, settings: Hyperparameters
+) -> tf.compat.v1.train.Optimizer:
+    """The optimizer of that name (`hyperparameters.OPTIMIZERS`)."""
+    betas = (settings.adam_beta1, settings.adam_beta2, settings.adam_epsilon)
+    start = settings.initial_accumulator
+    makers: dict[str, Callable[[], tf.compat.v1.train.Optimizer]] = {
+        hyperparameters.ADAM: lambda: tf.compat.v1.train.AdamOptimizer(learning_rate, *betas),
+        hyperparameters.LAZY_ADAM: lambda: LazyAdam(learning_rate, *betas),
+        hyperparameters.ADAGRAD: lambda: RowAdagrad(learning_rate, start),
+        hyperparameters.MOMENTUM: lambda: RowMomentum(learning_rate, settings.momentum),
+        hyperparameters.FTRL: lambda: RowFtrl(
+            learning_rate, initial_accumulator_value=start, l1_regularization_strength=settings.ftrl_l1
+        ),
+        hyperparameters.SGD: lambda: RowSgd(learning_rate),
+    }
+    return makers[name]()
+
+
+def schedule(global_step: tf.Tensor, settings: Hyperparameters) -> tf.Tensor:
+    """Factor on the learning rates at a step (from 0): a linear rise over warmup_steps, then the decay: scalar."""
+    step = tf.cast(global_step, tf.float32)
+    warm = tf.minimum(1.0, (step + 1.0) / max(settings.warmup_steps, 1))
+    if settings.decay == hyperparameters.NONE:
+        return warm
+    done = tf.maximum(step - settings.warmup_steps, 0.0) / settings.decay_steps
+    left = settings.decay_rate
+    if settings.decay == hyperparameters.EXPONENTIAL:
+        return warm * tf.pow(left, done)
+    done = tf.minimum(done, 1.0)
+    if settings.decay == hyperparameters.COSINE:
+        done = 0.5 * (1.0 - tf.cos(done * 3.141592653589793))
+    return warm * (1.0 + (left - 1.0) * done)
+
+
+def train_op(loss: tf.Tensor, settings: Hyperparameters, updates: Sequence[tf.Operation]) -> tf.Operation:
+    """One step: gradients of all trainable variables, clipping, both optimizers, and the global step.
+
+    Args:
+        loss: scalar.
+        settings: optimizers, rates, schedule, clipping.
+        updates: ops that belong to the step as well.
+    """
+    global_step = tf.compat.v1.train.get_or_create_global_step()
+    factor = schedule(global_step, settings)
+    dense = make_optimizer(settings.optimizer, settings.learning_rate * factor, settings)
+    table = make_optimizer(settings.embedding_optimizer, settings.table_learning_rate * factor, settings)
+    pairs = dense.compute_gradients(loss, tf.compat.v1.trainable_variables())
+    if settings.clip_norm:
+        pairs = clip(pairs, settings.clip_norm)
+    of_table = [pair for pair in pairs if is_table(pair[1])]
+    of_dense = [pair for pair in pairs if not is_table(pair[1])]
+    with tf.control_dependencies(updates):
+        return tf.group(table.apply_gradients(of_table), dense.apply_gradients(of_dense, global_step))
+
+
+def clip(pairs: Sequence[tuple], largest: float) -> list[tuple]:
+    """Gradients scaled down so that their global norm is at most `largest`."""
+    gradients, _ = tf.clip_by_global_norm([gradient for gradient, _ in pairs], largest)
+    return [(gradient, variable) for gradient, (_, variable) in zip(gradients, pairs, strict=True)]
+
+
+def is_table(variable: tf.Variable) -> bool:
+    """Whether a variable is the embedding table."""
+    return variable.name.split("/")[-1].split(":")[0] == TABLE
