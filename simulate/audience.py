@@ -105,7 +105,8 @@ class Audience:
             return self._catalog.popular_categories(randomness.unit(state)), np.zeros_like(numbers)
         which, place = randomness.half_units(randomness.bits(randomness.bits(self._liked[field], users), numbers))
         liked_categories = self.liked_lengths(CATEGORY, users)
-        category, _ = self.liked(CATEGORY, users, (which * which * liked_categories).astype(np.int64))
+        favour = which * which if field != INTENT else which * which * which * which
+        category, _ = self.liked(CATEGORY, users, (favour * liked_categories).astype(np.int64))
         if field == INTENT:
             return category, self._catalog.liked_intents(category, place) - self._catalog.intents[category]
         starts = self._catalog.shops if field == SHOP else self._catalog.brands

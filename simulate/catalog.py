@@ -29,8 +29,8 @@ ITEM_BRANDS = 210_973 / 396_460
 # A world smaller than that of so many requests has too few shops to fill a history.
 SMALLEST_WORLD = 2_000
 
-CATEGORY_HEAD = 8.0
-ITEM_HEAD = 2.0
+CATEGORY_HEAD = 2.0
+ITEM_HEAD = 0.5
 BRANDED_ITEMS = 0.71
 INTENTS_SPREAD = 6.6
 # Larger than the number of items of any category, and prime: multiplying by it permutes them.
@@ -109,17 +109,23 @@ class Catalog:
         return randomness.zipf_ranks(units, size, ITEM_HEAD) * SCRAMBLE % size
 
     def shop_positions(self, category: np.ndarray, shop: np.ndarray, units: np.ndarray) -> np.ndarray:
-        """Places of items drawn evenly from those of a stocked shop (by its place in the category): int64 [n]."""
+        """Items of a stocked shop, the first ones more often: int64 [n], places within the category.
+
+        Args:
+            category: int64 [n].
+            shop: int64 [n], place of the shop within the category.
+            units: float64 [n] in [0, 1).
+        """
         size = self.items[category + 1] - self.items[category]
-        drawn = ((shop + units) * size / self.stocked_shops[category]).astype(np.int64)
+        drawn = ((shop + units * units) * size / self.stocked_shops[category]).astype(np.int64)
         return np.minimum(drawn, size - 1)
 
     def brand_positions(self, category: np.ndarray, brand: np.ndarray, units: np.ndarray) -> np.ndarray:
-        """Places of items drawn evenly from those of a stocked brand (by its place in the category): int64 [n]."""
+        """Items of a stocked brand, the first ones more often; arguments as for `shop_positions`."""
         size = self.items[category + 1] - self.items[category]
         brands = self.stocked_brands[category]
         rounds = np.maximum(1, (size - brand + brands - 1) // brands)
-        return (brand + brands * (units * rounds).astype(np.int64)) % size
+        return (brand + brands * (units * units * rounds).astype(np.int64)) % size
 
     def describe(self, category: np.ndarray, position: np.ndarray) -> Items:
         """Items at places of their categories: int64 [n] and int64 [n]."""
@@ -134,15 +140,17 @@ class Catalog:
 
     def liked_intents(self, category: np.ndarray, units: np.ndarray) -> np.ndarray:
         """Intents of people who like a category, as its items have them: int64 [n]; may lie beyond its block."""
-        steps = units * INTENTS_SPREAD
-        whole = steps.astype(np.int64)
-        return (self._first_intents(category, steps - whole) + whole) % self.intents[-1]
+        shifted = units * (1 << 16)
+        step, start = np.divmod(shifted, 1)
+        step *= 2.0**-16
+        steps = (step * step * INTENTS_SPREAD).astype(np.int64)
+        return (self._first_intents(category, start) + steps) % self.intents[-1]
 
     def _first_intents(self, category: np.ndarray, units: np.ndarray) -> np.ndarray:
         """Where a run of intents begins: mostly at the head of the category's block."""
         block = self.intents[category + 1] - self.intents[category]
         square = units * units
-        return self.intents[category] + (square * square * block).astype(np.int64)
+        return self.intents[category] + (square * square * square * block).astype(np.int64)
 
     def _intents_of(self, item: np.ndarray, category: np.ndarray, units: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """A run of intents that begins in the category's block: so an item never has one twice."""

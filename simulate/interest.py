@@ -10,28 +10,30 @@ logit p_conversion = beta  + s_r (rho a + sqrt(1 - rho^2) b)     + gamma u
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 
 import numpy as np
 
 from features import names
-from simulate import randomness
+from simulate import audience, randomness
 from simulate.catalog import PROFILE_SIZES
 from simulate.exposure import Requests, World
 
 # Parts of an interest's variance. Most of it is on ids that occur often enough to be learned and to pass a frequency
 # filter; some is on users and items, as in life.
-PROFILE, USER, CATEGORY, INTENTS, BRAND, SHOP, ITEM, MATCH, INTERACTION = range(9)
+PROFILE, USER, CATEGORY, INTENTS, BRAND, SHOP, ITEM, MATCH, HISTORY, INTERACTION = range(10)
 VARIANCE_SHARES = {
-    PROFILE: 0.26,
-    USER: 0.03,
-    CATEGORY: 0.28,
-    INTENTS: 0.10,
-    BRAND: 0.06,
-    SHOP: 0.04,
-    ITEM: 0.04,
-    MATCH: 0.12,
-    INTERACTION: 0.07,
+    PROFILE: 0.30,
+    USER: 0.02,
+    CATEGORY: 0.24,
+    INTENTS: 0.06,
+    BRAND: 0.04,
+    SHOP: 0.03,
+    ITEM: 0.02,
+    MATCH: 0.18,
+    HISTORY: 0.05,
+    INTERACTION: 0.06,
 }
 COMPONENTS = len(VARIANCE_SHARES)
 TASKS = 2
@@ -80,7 +82,7 @@ class Interest:
         self._options = world.options
         self._effects = {
             name: randomness.stream(world.options.seed, f"effect of {name}")
-            for name in (*PROFILE_SIZES, "user", "category", "intent", "brand", "shop", "item", "taste", "style")
+            for name in (*PROFILE_SIZES, "user", "category", "intent", "brand", "shop", "item", "past", "style")
         }
         pilot = min(max(world.options.requests, MIN_PILOT), MAX_PILOT)
         starts = range(0, pilot, world.options.chunk_requests)
@@ -132,6 +134,7 @@ class Interest:
         parts[:, SHOP] = self._effect("shop", items.shop)
         parts[:, ITEM] = self._effect("item", items.item)
         parts[:, MATCH] = _match_effects(requests)
+        parts[:, HISTORY] = self._history_effects(requests)[:, rows]
         style = _normal_lanes(randomness.bits(self._effects["style"], items.category), TASKS * RANK)
         product = taste[:, rows] * style
         parts[:, INTERACTION] = product[0::RANK] + product[1::RANK]
@@ -144,6 +147,13 @@ class Interest:
         items = requests.items
         effects = self._effect("intent", items.intents)
         return np.stack([np.bincount(items.intent_rows, each, len(requests.rows)) for each in effects])
+
+    def _history_effects(self, requests: Requests) -> np.ndarray:
+        """Effect of what a user looked at before: a weighted sum over categories, by the root of their number."""
+        history = requests.histories[audience.CATEGORY]
+        effects = (1 + self._effect("past", history.values)) * log_weights()[history.counts]
+        sums = np.stack([np.bincount(history.rows, each, len(requests.users)) for each in effects])
+        return sums / np.sqrt(np.maximum(history.lengths, 1))
 
     def _standardize(self, components: np.ndarray, places: np.ndarray) -> None:
         """Sets scales such that a, b and c have mean 0 and variance 1 and a and b are not correlated.
@@ -199,11 +209,10 @@ def _match_effects(requests: Requests) -> np.ndarray:
     return effects + np.array(MATCH_INTENT_EFFECTS)[:, None] * intents
 
 
+@functools.cache
 def log_weights() -> np.ndarray:
-    """Weight of a count in the log: ln(1 + n) to five digits, as in Ali-CCP: float64 [MAX_COUNT + 1]."""
-    from simulate.audience import MAX_COUNT
-
-    return np.array([round(math.log1p(count), 5) for count in range(MAX_COUNT + 1)])
+    """Weight of a count in the log: ln(1 + n) to five digits, as in Ali-CCP: float64 [MAX_COUNT]."""
+    return np.array([round(math.log1p(count), 5) for count in range(audience.MAX_COUNT)])
 
 
 def _intercept(logits: np.ndarray, weights: np.ndarray, rate: float) -> float:

@@ -134,11 +134,8 @@ def _second_value(row: Row) -> None:
     row.features.insert(1, _feature(field, 1))
 
 
-def _key(text: str) -> Callable[[Row], None]:
-    def apply(row: Row) -> None:
-        row.key = text
-
-    return apply
+def _bytes_in_key(row: Row) -> None:
+    row.key += NOT_UTF8_BYTES
 
 
 def _one_column_more(row: Row) -> None:
@@ -161,7 +158,7 @@ _CONTEXT = (CONTEXT_ROW,)
 DEFECTS = (
     Defect(reject_reasons.BLANK_LINE, "nothing", line=b"\n"),
     Defect(reject_reasons.BLANK_LINE, "white space", line=b" \t \n"),
-    Defect(reject_reasons.NOT_UTF8, "context key", apply=_key(NOT_UTF8_BYTES)),
+    Defect(reject_reasons.NOT_UTF8, "context key", apply=_bytes_in_key),
     Defect(reject_reasons.WRONG_COLUMN_COUNT, "one column more", apply=_one_column_more),
     Defect(reject_reasons.WRONG_COLUMN_COUNT, "one column less", apply=_one_column_less),
     Defect(reject_reasons.WRONG_COLUMN_COUNT, "one word", line=b"broken\n"),

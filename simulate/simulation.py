@@ -98,7 +98,7 @@ class _Writer:
         self._bar.close()
         report = {**_described(self._options, self._interest), "splits": splits}
         if self._options.malformed:
-            self._write_json(MALFORMED_FILE, self._broken)
+            self._write_json(MALFORMED_FILE, sorted(self._broken, key=lambda row: (row["file"], row["offset"])))
         self._write_json(SIMULATION_FILE, report)
         self._publish()
         return report
