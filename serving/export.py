@@ -1,0 +1,191 @@
+"""Writes a trained model as a SavedModel that takes raw values; vocabulary, schema and warm-up travel inside."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+import uuid
+
+import tensorflow as tf
+from absl import logging
+from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef, TensorInfo
+
+from features import names, vocabulary
+from features.schema import Schema
+from features.vocabulary import Vocabulary
+from model_fn import network
+from model_fn.hyperparameters import Hyperparameters
+from serving import receivers, remap, saved_model_files, warm_up
+from serving.graph_vocabulary import GraphVocabulary
+from serving.raw_columns import RawCall
+
+v1 = tf.compat.v1
+
+# Classes of the classification signature, in the order of names.SCORES.
+CLASSES = ("ctr", "cvr", "ctcvr")
+
+
+class ExportError(ValueError):
+    """A checkpoint that does not hold the model that is to be exported."""
+
+
+def export_saved_model(
+    export_dir_base: str, checkpoint_path: str, vocabulary_dir: str, hyperparameters: Hyperparameters
+) -> str:
+    """Writes a new version of a served model.
+
+    It is written under a name that is no version number and renamed when it is complete, so that a server that polls
+    the folder never sees a part of it.
+
+    Args:
+        export_dir_base: the model's base folder, in which every version is a folder.
+        checkpoint_path: prefix of the checkpoint's files, as `tf.train.latest_checkpoint` gives it.
+        vocabulary_dir: as the preprocess job wrote it.
+        hyperparameters: of the trained model.
+
+    Returns:
+        Path of the version folder. Its name is the time in seconds, or more where that is not above all others.
+
+    Raises:
+        ExportError: the checkpoint lacks a variable of the model, or has it in another shape.
+        features.vocabulary.VocabularyError: the vocabulary is damaged.
+    """
+    known = vocabulary.load(vocabulary_dir, _read_remote if "://" in vocabulary_dir else None)
+    temporary = os.path.join(export_dir_base, f"temp-{uuid.uuid4().hex}")
+    tf.io.gfile.makedirs(export_dir_base)
+    try:
+        _write_saved_model(temporary, checkpoint_path, known, vocabulary_dir, hyperparameters)
+        _write_extra_files(temporary, known.schema, vocabulary_dir, hyperparameters)
+        return _publish(temporary, export_dir_base)
+    except BaseException:
+        if tf.io.gfile.exists(temporary):
+            tf.io.gfile.rmtree(temporary)
+        raise
+
+
+def _read_remote(path: str) -> bytes:
+    with tf.io.gfile.GFile(path, "rb") as file:
+        return file.read()
+
+
+def _write_saved_model(
+    directory: str, checkpoint_path: str, known: Vocabulary, vocabulary_dir: str, hyperparameters: Hyperparameters
+) -> None:
+    # An exporter runs beside training: it must not take the memory of the GPU.
+    config = v1.ConfigProto(device_count={"GPU": 0})
+    with tf.Graph().as_default() as graph, v1.Session(graph=graph, config=config) as session:
+        model = _Model(known.schema, GraphVocabulary(known, vocabulary_dir), known.size, hyperparameters)
+        signatures = {
+            saved_model_files.SHARED_CONTEXT: _shared_context_signature(model),
+            saved_model_files.EXAMPLES: _examples_signature(model),
+            saved_model_files.CLASSIFICATION: _classification_signature(model),
+        }
+        _restore(session, checkpoint_path)
+        builder = v1.saved_model.Builder(directory)
+        builder.add_meta_graph_and_variables(
+            session,
+            [tf.saved_model.SERVING],
+            signature_def_map=signatures,
+            assets_collection=v1.get_collection(v1.GraphKeys.ASSET_FILEPATHS),
+            main_op=v1.tables_initializer(),
+            strip_default_attrs=True,
+        )
+        builder.save()
+
+
+@dataclasses.dataclass(frozen=True)
+class _Model:
+    """Scores calls; all calls use one set of variables."""
+
+    schema: Schema
+    vocabulary: GraphVocabulary
+    vocabulary_size: int
+    hyperparameters: Hyperparameters
+
+    def scores(self, call: RawCall) -> dict[str, tf.Tensor]:
+        """Scores of a call's impressions: float32 [impressions] each."""
+        features = remap.features_of(call, self.vocabulary)
+        # Compiling for each new number of candidates would cost a request seconds.
+        settings = dataclasses.replace(self.hyperparameters, xla=False)
+        with v1.variable_scope(v1.get_variable_scope(), reuse=v1.AUTO_REUSE):
+            return network.scores(network.logits(features, self.schema, self.vocabulary_size, settings, False))
+
+
+def _shared_context_signature(model: _Model) -> SignatureDef:
+    inputs, call = receivers.shared_context(model.schema)
+    return _signature(inputs, model.scores(call), tf.saved_model.PREDICT_METHOD_NAME)
+
+
+def _examples_signature(model: _Model) -> SignatureDef:
+    serialized, call = receivers.examples(model.schema)
+    return _signature({receivers.EXAMPLES_INPUT: serialized}, model.scores(call), tf.saved_model.PREDICT_METHOD_NAME)
+
+
+def _classification_signature(model: _Model) -> SignatureDef:
+    serialized, call = receivers.examples(model.schema)
+    scores = model.scores(call)
+    stacked = tf.stack([scores[name] for name in names.SCORES], axis=1)
+    outputs = {
+        tf.saved_model.CLASSIFY_OUTPUT_CLASSES: tf.tile(tf.constant([CLASSES]), [tf.shape(stacked)[0], 1]),
+        tf.saved_model.CLASSIFY_OUTPUT_SCORES: stacked,
+    }
+    return _signature({tf.saved_model.CLASSIFY_INPUTS: serialized}, outputs, tf.saved_model.CLASSIFY_METHOD_NAME)
+
+
+def _signature(inputs: receivers.Inputs, outputs: dict[str, tf.Tensor], method: str) -> SignatureDef:
+    def info(tensor: tf.Tensor, shape: tf.TensorShape) -> TensorInfo:
+        return TensorInfo(name=tensor.name, dtype=tensor.dtype.as_datatype_enum, tensor_shape=shape.as_proto())
+
+    return v1.saved_model.build_signature_def(
+        {name: info(given.placeholder, tf.TensorShape(given.shape)) for name, given in inputs.items()},
+        {name: info(tensor, tensor.shape) for name, tensor in outputs.items()},
+        method,
+    )
+
+
+def _restore(session: tf.compat.v1.Session, checkpoint_path: str) -> None:
+    """Reads the graph's variables, and nothing else: a checkpoint also has the optimizer's slots, twice the size."""
+    variables = v1.global_variables()
+    try:
+        found = tf.train.load_checkpoint(checkpoint_path).get_variable_to_shape_map()
+    except (tf.errors.OpError, ValueError) as error:
+        raise ExportError(f"{checkpoint_path}: no readable checkpoint ({error})") from error
+    wrong = [
+        f"{variable.op.name} {variable.shape.as_list()} (there: {found.get(variable.op.name, 'none')})"
+        for variable in variables
+        if found.get(variable.op.name) != variable.shape.as_list()
+    ]
+    if wrong:
+        raise ExportError(
+            f"{checkpoint_path} is not of this model: it should have {'; '.join(wrong)}. "
+            "Export with the hyperparameters and the vocabulary that it was trained with."
+        )
+    v1.train.Saver(variables).restore(session, checkpoint_path)
+
+
+def _write_extra_files(directory: str, schema: Schema, vocabulary_dir: str, hyperparameters: Hyperparameters) -> None:
+    tf.io.gfile.makedirs(os.path.join(directory, saved_model_files.EXTRA_DIR))
+    for name in (names.SCHEMA_FILE, names.VOCABULARY_FILE):
+        tf.io.gfile.copy(os.path.join(vocabulary_dir, name), saved_model_files.extra_file(directory, name))
+    with tf.io.gfile.GFile(
+        saved_model_files.extra_file(directory, saved_model_files.HYPERPARAMETERS_FILE), "w"
+    ) as file:
+        file.write(hyperparameters.to_json())
+    warm_up.write(directory, warm_up.sample_request(vocabulary_dir, schema), schema)
+
+
+def _publish(temporary: str, base: str) -> str:
+    """Renames a complete folder to the next version."""
+    while True:
+        version = max([int(time.time()), *(version + 1 for version in saved_model_files.versions(base))])
+        path = os.path.join(base, str(version))
+        try:
+            tf.io.gfile.rename(temporary, path)
+        except (tf.errors.AlreadyExistsError, tf.errors.FailedPreconditionError):
+            # Another export took the number meanwhile.
+            if not tf.io.gfile.exists(path):
+                raise
+        else:
+            logging.info("exported %s", path)
+            return path

@@ -1,0 +1,53 @@
+"""The vocabulary inside a SavedModel: its two arrays are assets, a hash table is made of them when the model is loaded.
+
+A table and not a search in the sorted arrays: a request of 600 history ids and 500 candidates asks for some 8,000 ids,
+and each step of a search over millions waits for memory. benchmarks/serving_vocabulary.py measures both.
+"""
+
+from __future__ import annotations
+
+import os
+
+import tensorflow as tf
+
+from features import graph_keys, names
+from features.schema import NUMBER, STRING, Field, Schema
+from features.vocabulary import ID_DTYPE, KEY_DTYPE, UNKNOWN, Vocabulary
+
+
+class GraphVocabulary:
+    """What a graph needs of a vocabulary: keys of raw values, new ids of keys, and what becomes of unknown ones."""
+
+    def __init__(self, vocabulary: Vocabulary, directory: str) -> None:
+        """Adds the table to the default graph.
+
+        Args:
+            vocabulary: as loaded from the directory.
+            directory: holds the arrays, which are copied into the SavedModel when it is written.
+        """
+        self.schema: Schema = vocabulary.schema
+        self.drops_unknown = vocabulary.drops_unknown
+        self._boundaries = vocabulary.boundaries
+        keys = _array_asset(os.path.join(directory, names.VOCABULARY_KEYS_FILE), tf.as_dtype(KEY_DTYPE))
+        ids = _array_asset(os.path.join(directory, names.VOCABULARY_IDS_FILE), tf.as_dtype(ID_DTYPE))
+        initializer = tf.lookup.KeyValueTensorInitializer(keys, tf.cast(ids, tf.int64))
+        self._table = tf.lookup.StaticHashTable(initializer, UNKNOWN)
+
+    def keys(self, field: Field, values: tf.Tensor) -> tf.Tensor:
+        """Keys of raw values: int64, string or float32 [n] -> int64 [n]."""
+        if field.type == STRING:
+            return graph_keys.keys_of_strings(field, values)
+        if field.type == NUMBER:
+            values = graph_keys.buckets_of_numbers(self._boundaries[field.name], values)
+        return graph_keys.keys_of_ids(self.schema, field, values)
+
+    def lookup(self, keys: tf.Tensor) -> tf.Tensor:
+        """New ids of keys: int64 [n] -> int64 [n], UNKNOWN where the vocabulary has none."""
+        return self._table.lookup(keys)
+
+
+def _array_asset(path: str, dtype: tf.DType) -> tf.Tensor:
+    """Contents of a binary file that is an asset of the SavedModel: [n]."""
+    asset = tf.constant(path, name="vocabulary_asset")
+    tf.compat.v1.add_to_collection(tf.compat.v1.GraphKeys.ASSET_FILEPATHS, asset)
+    return tf.io.decode_raw(tf.io.read_file(asset), dtype, little_endian=True)

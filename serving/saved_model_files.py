@@ -1,0 +1,31 @@
+"""Names of a served model: its signatures, and the files that stand beside the SavedModel in a version folder."""
+
+from __future__ import annotations
+
+import os
+import re
+
+import tensorflow as tf
+
+SHARED_CONTEXT = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
+EXAMPLES = "examples"
+CLASSIFICATION = "classification"
+SIGNATURES = (SHARED_CONTEXT, EXAMPLES, CLASSIFICATION)
+
+# Where TensorFlow Serving looks for files that are no part of the SavedModel proper.
+EXTRA_DIR = "assets.extra"
+WARM_UP_FILE = "tf_serving_warmup_requests"
+HYPERPARAMETERS_FILE = "hyperparameters.json"
+
+
+def extra_file(version_dir: str, name: str) -> str:
+    """Path of a file of assets.extra."""
+    return os.path.join(version_dir, EXTRA_DIR, name)
+
+
+def versions(base: str) -> list[int]:
+    """Versions below a model's base folder, ascending; what is not a number is none, as in TensorFlow Serving."""
+    if not tf.io.gfile.isdir(base):
+        return []
+    found = (name.rstrip("/") for name in tf.io.gfile.listdir(base))
+    return sorted(int(name) for name in found if re.fullmatch(r"[0-9]+", name))
