@@ -140,7 +140,7 @@ def _aliccp_rows(path: str, schema: Schema, report: OnBroken) -> Iterator[_Row]:
         for number, line in enumerate(file, 1):
             try:
                 row = _aliccp_row(fields, line)
-            except ValueProblem as problem:  # noqa: PERF203 each row has its own
+            except ValueProblem as problem:  # noqa: PERF203
                 report(RawLogError(path, number, problem))
             else:
                 yield row
@@ -246,7 +246,7 @@ def _table_rows(input_dir: str, split: str, schema: Schema, input_format: str, r
             number = next(place)
             try:
                 row = parser.row(number, cells)
-            except ValueProblem as problem:  # noqa: PERF203 each row has its own
+            except ValueProblem as problem:
                 report(RawLogError(path, line, problem))
             else:
                 yield row

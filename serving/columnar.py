@@ -1,0 +1,40 @@
+"""A raw request as the inputs of `serving_default`: context fields 1-D, candidate fields 2-D and padded.
+
+Every input of the signature must be in a call, so every field is here, also where the log has nothing of it.
+"""
+
+from __future__ import annotations
+
+from features import names
+from features.raw_requests import RawRequest
+from features.raw_values import Value
+from features.schema import ID, NUMBER, STRING, Schema
+
+PADDING: dict[str, Value] = {
+    ID: names.PADDING_ID,
+    STRING: names.PADDING_STRING,
+    NUMBER: names.PADDING_NUMBER,
+}
+# A padded place has no id, so its weight is never looked at.
+WEIGHT_PADDING = 0.0
+
+Column = list[Value] | list[list[Value]]
+
+
+def columnar_inputs(request: RawRequest, schema: Schema) -> dict[str, Column]:
+    """Value of each input: lists `[k]` for context, `[n, k]` for candidates, k the longest of the n, at least 1."""
+    inputs: dict[str, Column] = {}
+    for field in schema.context_fields:
+        inputs[field.name] = request.context[field.name]
+        if field.weighted:
+            inputs[field.weight_key] = request.context[field.weight_key]
+    for field in schema.impression_fields:
+        inputs[field.name] = _padded(request.impressions[field.name], PADDING[field.type])
+        if field.weighted:
+            inputs[field.weight_key] = _padded(request.impressions[field.weight_key], WEIGHT_PADDING)
+    return inputs
+
+
+def _padded(rows: list[list[Value]], padding: Value) -> list[list[Value]]:
+    width = max(1, max(map(len, rows)))
+    return [row + [padding] * (width - len(row)) for row in rows]
