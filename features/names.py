@@ -62,9 +62,9 @@ def common_file(split: str) -> str:
 
 
 def log_patterns(input_dir: str, split: str, input_format: str) -> tuple[str, ...]:
-    """Globs of a split's files in a log of one's own: one file, or a folder of them; CSV also compressed."""
+    """Globs of a split's files in a log of one's own: names that begin with it, or a folder; CSV also compressed."""
     suffixes = ["." + input_format] + (["." + input_format + GZIP_SUFFIX] if input_format == CSV else [])
-    places = (split, os.path.join(split, "*"))
+    places = (split + "*", os.path.join(split, "*"))
     return tuple(os.path.join(input_dir, place + suffix) for place in places for suffix in suffixes)
 
 

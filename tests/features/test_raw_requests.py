@@ -117,6 +117,19 @@ def test_aliccp_contexts_with_equal_fingerprints_are_told_apart(tmp_path, monkey
     assert [request.context["101"] for request in read_aliccp(tmp_path)] == [[4], [0], [2]]
 
 
+def test_aliccp_files_may_be_cut_into_parts(tmp_path):
+    write_aliccp(tmp_path, [impression(1, "b", ("205", 1, 1))], [f"a,{feature_list(('101', 5, 1))}"])
+    (tmp_path / "sample_skeleton_test_2.csv").write_text(impression(2, "a", ("205", 1, 1)) + "\n")
+    folder = tmp_path / "common_features_test"
+    folder.mkdir()
+    (folder / "part").write_text(f"b,{feature_list(('101', 6, 1))}\nc,9,\n")
+    first, second = read_aliccp(tmp_path)
+    assert (first.context["101"], second.context["101"]) == ([6], [5])
+    (tmp_path / "sample_skeleton_test_3.csv").write_text(impression(3, "c") + "\n")
+    with pytest.raises(RawLogError, match=r"common_features_test.part, line 2: "):
+        read_aliccp(tmp_path)
+
+
 BROKEN = [
     ("", reject_reasons.BLANK_LINE),
     ("1,0,0,k,0", reject_reasons.WRONG_COLUMN_COUNT),
@@ -131,6 +144,8 @@ BROKEN = [
     ("1,0,0,k,1,205\x021.0\x031.0", reject_reasons.BAD_FEATURE),
     (f"1,0,0,k,1,205\x02{2**63}\x031.0", reject_reasons.ID_OUT_OF_RANGE),
     ("1,0,0,k,1,508\x021\x03nan", reject_reasons.BAD_WEIGHT),
+    ("1,0,0,k,1,205\x021\x03nan", reject_reasons.BAD_WEIGHT),
+    ("1,0,0,k,2,205\x021\x031.0\x01205\x022\x031.0", reject_reasons.SEVERAL_VALUES),
     ("1,0,0,k,1,508\x021\x03-0.5", reject_reasons.BAD_WEIGHT),
     ("1,0,0,k,1,508\x021\x031_0", reject_reasons.BAD_WEIGHT),
 ]
