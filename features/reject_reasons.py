@@ -16,8 +16,10 @@ WRONG_FEATURE_COUNT = "wrong_feature_count"
 BAD_FEATURE = "bad_feature"
 BAD_WEIGHT = "bad_weight"
 ID_OUT_OF_RANGE = "id_out_of_range"
+SEVERAL_VALUES = "several_values"
 DUPLICATE_SAMPLE_ID = "duplicate_sample_id"
 DUPLICATE_CONTEXT = "duplicate_context"
+CONTEXT_MISMATCH = "context_mismatch"
 
 DESCRIPTIONS = {
     BLANK_LINE: "the line holds nothing, or white space only",
@@ -31,8 +33,10 @@ DESCRIPTIONS = {
     BAD_FEATURE: "a feature is not of the form field, id, value, or its id is not a whole number",
     BAD_WEIGHT: "a weight is NaN, negative, infinite or no number",
     ID_OUT_OF_RANGE: "an id or sample id is negative or beyond int64",
+    SEVERAL_VALUES: "a field of kind one has more than one value",
     DUPLICATE_SAMPLE_ID: "an earlier row has the same sample id; the first one is used",
     DUPLICATE_CONTEXT: "an earlier row has the same context key; the first one is used",
+    CONTEXT_MISMATCH: "the context columns differ from those of the request's first row, which is used",
 }
 
 # In the order in which a row is tested.

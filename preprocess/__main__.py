@@ -1,0 +1,112 @@
+"""Raw impression logs in; filtered and remapped TFRecords, a vocabulary and a report out.
+
+python -m preprocess --input_dir=RAW --output_dir=OUT [options] [any Beam option, such as --runner=...]
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging as standard_logging
+import sys
+from collections.abc import Iterator
+
+from absl import app, flags, logging
+
+from features import names
+from preprocess import options as settings
+
+_DEFAULTS = {field.name: field.default for field in dataclasses.fields(settings.Options)}
+
+flags.DEFINE_string("input_dir", "", "Folder of the raw log; several with commas, globs, s3://, gs:// and hdfs:// too.")
+flags.DEFINE_string("output_dir", "", "Folder to make. It is complete when it holds the file _SUCCESS.")
+flags.DEFINE_enum(
+    "input_format",
+    _DEFAULTS["input_format"],
+    names.INPUT_FORMATS,
+    "Form of the log: aliccp (sample_skeleton_*.csv and common_features_*.csv), csv with a header line, or parquet.",
+)
+flags.DEFINE_string(
+    "schema", _DEFAULTS["schema"], "Schema file (YAML) that names the fields, or a bundled one: aliccp."
+)
+flags.DEFINE_list(
+    "splits",
+    list(settings.Options.splits),
+    "Splits to process. Their names are part of the input files' names (train*.csv) or folders (train/*.csv). The "
+    "vocabulary is built from train.",
+)
+flags.DEFINE_integer("min_count", _DEFAULTS["min_count"], "Keep the ids that occur in so many impressions or more.")
+flags.DEFINE_integer(
+    "impressions_per_record",
+    _DEFAULTS["impressions_per_record"],
+    "Most impressions in a record; longer requests are cut. 0: whole requests (at most "
+    f"{settings.MAX_IMPRESSIONS_PER_RECORD}). 1: the flat layout, the context repeated for each impression.",
+)
+flags.DEFINE_enum("compression", _DEFAULTS["compression"], settings.COMPRESSIONS, "Of the record files.")
+flags.DEFINE_enum(
+    "oov",
+    _DEFAULTS["oov"],
+    settings.OOV_MODES,
+    "What becomes of rare and unknown ids in a field with many ids: drop them, or keep them as the field's "
+    "out-of-vocabulary id. Fields with one id always keep it.",
+)
+flags.DEFINE_string(
+    "vocabulary",
+    _DEFAULTS["vocabulary"],
+    "Folder of an existing vocabulary to use: for a new day's log, or a test split alone.",
+)
+flags.DEFINE_float(
+    "max_rejected", _DEFAULTS["max_rejected"], "Fail if more than this share of rows is rejected (0 to 1)."
+)
+flags.DEFINE_bool("overwrite", _DEFAULTS["overwrite"], "Replace a complete output folder.")
+flags.DEFINE_float(
+    "test_fraction",
+    _DEFAULTS["test_fraction"],
+    "Share of requests that becomes the test split of a CSV or Parquet log whose files name no split.",
+)
+flags.DEFINE_integer("seed", _DEFAULTS["seed"], "Of the random order of requests. Equal seeds give equal files.")
+flags.DEFINE_integer(
+    "shards", _DEFAULTS["shards"], "Record files of the largest split. 0: one for each 32 MiB of log, at least 8."
+)
+flags.DEFINE_integer("block_size", _DEFAULTS["block_size"], "Bytes of input that a worker parses at a time.")
+flags.DEFINE_integer("piece_size", _DEFAULTS["piece_size"], "Bytes of parsed rows that a worker joins at a time.")
+
+_EXPECTED_ERRORS = (ValueError, OSError)
+
+
+def main() -> None:
+    """The command. Ends the process with status 1 and a message where input, output or settings are at fault."""
+    app.run(_run, flags_parser=_parse)
+
+
+def _parse(arguments: list[str]) -> list[str]:
+    """Reads the flags defined here and leaves Beam's."""
+    return flags.FLAGS(arguments, known_only=True)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without warnings: Beam's import gives one for each optional library that is not installed."""
+    standard_logging.disable(standard_logging.WARNING)
+    try:
+        yield
+    finally:
+        standard_logging.disable(standard_logging.NOTSET)
+
+
+def _run(arguments: list[str]) -> None:
+    logging.set_verbosity(logging.WARNING)
+    with _quiet():
+        # Imported after the flags are parsed: --help and mistakes need not wait for Beam.
+        from preprocess import command, report
+
+    try:
+        values = {name: getattr(flags.FLAGS, name) for name in _DEFAULTS}
+        made = command.run(settings.Options(**{**values, "splits": tuple(values["splits"])}), arguments[1:])
+    except _EXPECTED_ERRORS as error:
+        sys.exit(f"preprocess: {error}")
+    print(report.summary(made))
+
+
+if __name__ == "__main__":
+    main()

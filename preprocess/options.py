@@ -1,0 +1,96 @@
+"""What the job is asked to do: one frozen dataclass, made of flags by `__main__` and of anything by tests."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from features import names
+
+GZIP = "GZIP"
+NONE = "NONE"
+COMPRESSIONS = (GZIP, NONE)
+DROP = "drop"
+BUCKET = "bucket"
+OOV_MODES = (DROP, BUCKET)
+
+# A record is parsed as a whole by its readers, so that even the request of a crawler must not grow without bound.
+MAX_IMPRESSIONS_PER_RECORD = 16384
+
+MIB = 1 << 20
+
+
+class OptionsError(ValueError):
+    """A setting that cannot be; the message names the flag, the value and what is allowed."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Settings of one run; each is the flag of the same name.
+
+    Attributes:
+        input_dir: folders of the raw log, comma-separated; globs and remote paths are allowed.
+        output_dir: folder to make.
+        input_format: one of `names.INPUT_FORMATS`.
+        schema: schema file, or the name of a bundled schema.
+        splits: splits to process, in order.
+        min_count: an id is kept that occurs in at least so many impressions of the train split.
+        impressions_per_record: a longer request is cut into records of so many; 0: whole requests.
+        compression: GZIP or NONE.
+        oov: what becomes of filtered and unknown ids in a field with many: `drop` or `bucket`.
+        vocabulary: folder of an existing vocabulary to use instead of building one.
+        max_rejected: largest allowed share of rejected rows, from 0 to 1.
+        overwrite: whether a complete output folder may be replaced.
+        test_fraction: share of requests that go to the test split of a log that is not split into files.
+        seed: of the order of the requests.
+        shards: record files of the largest split; 0: one for each 32 MiB of raw log, at least 8.
+        block_size: bytes of input that are parsed at a time.
+        piece_size: bytes of parsed rows that are joined at a time.
+    """
+
+    input_dir: str
+    output_dir: str
+    input_format: str = names.ALICCP
+    schema: str = names.ALICCP
+    splits: tuple[str, ...] = (names.TRAIN, names.TEST)
+    min_count: int = 20
+    impressions_per_record: int = 0
+    compression: str = GZIP
+    oov: str = DROP
+    vocabulary: str = ""
+    max_rejected: float = 0.01
+    overwrite: bool = False
+    test_fraction: float = 0.2
+    seed: int = 0
+    shards: int = 0
+    block_size: int = 24 * MIB
+    piece_size: int = 64 * MIB
+
+    def __post_init__(self) -> None:
+        self._require("input_dir", bool(self.input_dir), "a folder")
+        self._require("output_dir", bool(self.output_dir), "a folder")
+        self._require("input_format", self.input_format in names.INPUT_FORMATS, ", ".join(names.INPUT_FORMATS))
+        self._require("splits", bool(self.splits) and len(set(self.splits)) == len(self.splits), "distinct names")
+        self._require("min_count", self.min_count >= 1, "1 or more")
+        allowed = f"0 (whole requests) to {MAX_IMPRESSIONS_PER_RECORD}"
+        fits = 0 <= self.impressions_per_record <= MAX_IMPRESSIONS_PER_RECORD
+        self._require("impressions_per_record", fits, allowed)
+        self._require("compression", self.compression in COMPRESSIONS, ", ".join(COMPRESSIONS))
+        self._require("oov", self.oov in OOV_MODES, ", ".join(OOV_MODES))
+        self._require("max_rejected", 0 <= self.max_rejected <= 1, "0 to 1")
+        self._require("test_fraction", 0 <= self.test_fraction < 1, "0 to 1, 1 excluded")
+        self._require("shards", self.shards >= 0, "0 (by input size) or more")
+        self._require("block_size", self.block_size >= 1, "1 or more")
+        if names.TRAIN not in self.splits and not self.vocabulary:
+            raise OptionsError(
+                f"--splits={','.join(self.splits)}: the vocabulary is built from the split {names.TRAIN}, "
+                "which is not among them; add it or give --vocabulary=DIR"
+            )
+
+    def _require(self, name: str, holds: bool, allowed: str) -> None:
+        if not holds:
+            raise OptionsError(f"--{name}={getattr(self, name)}: allowed is {allowed}")
+
+    @property
+    def record_limit(self) -> int:
+        """Largest number of impressions in a record."""
+        return self.impressions_per_record or MAX_IMPRESSIONS_PER_RECORD

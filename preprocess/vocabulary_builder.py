@@ -1,0 +1,174 @@
+"""Third step: counts of all partitions become the vocabulary. By ranges of keys, so that memory does not grow with ids.
+
+A new id is given by count (descending), then key. Ranges are merged independently; what they exchange is how many
+keys each has of each count, and from that every key's new id follows within its range. The result does not depend
+on where the ranges are cut.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+
+from features import names
+from features.vocabulary import ID_DTYPE, KEY_DTYPE, Vocabulary
+from preprocess import counting, partition_joiner, segments, storage
+from preprocess.counting import Counts
+from preprocess.job import Job
+from preprocess.partition_joiner import CountRun, JoinedPartition
+
+COUNTED = "counted.plan"
+_ENTRIES_PER_RANGE = 1 << 22
+_MIN_ENTRIES_PER_RANGE = 1 << 18
+_MIN_RANGES = 4
+_MIN_KEY, _MAX_KEY = -(1 << 63), (1 << 63) - 1
+
+
+class TooManyIdsError(ValueError):
+    """More ids than an int32 can number."""
+
+
+@dataclasses.dataclass(frozen=True)
+class KeyRange:
+    """A task: the keys from `first` to `last`, both included."""
+
+    number: int
+    first: int
+    last: int
+
+
+@dataclasses.dataclass(frozen=True)
+class CountedRange:
+    """What the merge of a range tells.
+
+    Attributes:
+        number: of the range.
+        path: file of the keys that are kept, ascending, and their counts.
+        kept: number of these keys.
+        frequencies: distinct counts of all keys, ascending, and how many keys have each: int64 [2, counts].
+        ids_by_field: number of distinct keys of each field, kept and in all: int64 [2, fields].
+    """
+
+    number: int
+    path: str
+    kept: int
+    frequencies: np.ndarray
+    ids_by_field: np.ndarray
+
+
+def plan_ranges(job: Job, joined: Sequence[JoinedPartition]) -> list[KeyRange]:
+    """Keeps what the join told. Tasks: ranges of keys with about equally many entries."""
+    ordered = sorted(joined, key=lambda found: found.partition)
+    job.save(partition_joiner.JOINED, ordered)
+    runs = [run for found in ordered for run in found.runs]
+    entries = sum(run.entries for run in runs)
+    if not entries:
+        return []
+    count = max(math.ceil(entries / _ENTRIES_PER_RANGE), min(_MIN_RANGES, entries // _MIN_ENTRIES_PER_RANGE), 1)
+    firsts = np.sort(np.concatenate([run.first_keys for run in runs]))
+    cuts = np.unique(firsts[np.arange(1, count) * len(firsts) // count]).tolist()
+    edges = [_MIN_KEY, *(cut for cut in cuts if cut > _MIN_KEY), _MAX_KEY + 1]
+    return [KeyRange(i, first, end - 1) for i, (first, end) in enumerate(itertools.pairwise(edges))]
+
+
+def merge_range(job: Job, task: KeyRange) -> CountedRange:
+    """Merges the counts of a range and keeps what is frequent enough."""
+    joined: list[JoinedPartition] = job.load(partition_joiner.JOINED)
+    merged = counting.merge([part for found in joined for run in found.runs for part in _in_range(run, task)])
+    kept = merged.counts >= job.options.min_count
+    path = job.path("kept", f"{task.number:05d}")
+    segments.write(path, [{"keys": merged.keys[kept], "counts": merged.counts[kept]}])
+    count = len(job.schema.fields)
+    by_field = [np.bincount(fields, minlength=count) for fields in (merged.fields[kept], merged.fields)]
+    frequencies = np.stack(np.unique(merged.counts, return_counts=True))
+    return CountedRange(task.number, path, int(kept.sum()), frequencies, np.stack(by_field))
+
+
+def _in_range(run: CountRun, task: KeyRange) -> Iterator[Counts]:
+    first = max(int(np.searchsorted(run.first_keys, task.first, side="right")) - 1, 0)
+    end = int(np.searchsorted(run.first_keys, task.last, side="right"))
+    for number in range(first, end):
+        arrays = run.file.read(number)
+        chosen = slice(
+            np.searchsorted(arrays["keys"], task.first, side="left"),
+            np.searchsorted(arrays["keys"], task.last, side="right"),
+        )
+        yield Counts(*(arrays[name][chosen] for name in ("keys", "counts", "fields")))
+
+
+def plan_records(job: Job, counted: Sequence[CountedRange]) -> list[tuple[str, int]]:
+    """Numbers the kept keys and writes the vocabulary. Tasks: the shards of all splits."""
+    ranges = sorted(counted, key=lambda found: found.number)
+    job.save(COUNTED, ranges)
+    if not job.options.vocabulary:
+        _save(job, ranges)
+    return [(split, shard) for split, count in job.partitions.shards.items() for shard in range(count)]
+
+
+def _save(job: Job, ranges: Sequence[CountedRange]) -> None:
+    size = sum(found.kept for found in ranges)
+    if job.schema.reserved_ids + size > np.iinfo(ID_DTYPE).max:
+        raise TooManyIdsError(f"{size} ids occur {job.options.min_count} times or more; raise --min_count")
+    # Through files, mapped into memory where the output is local: the arrays may be larger than it.
+    keys_path, ids_path = job.path("numbered", "keys"), job.path("numbered", "ids")
+    storage.write(keys_path, (found["keys"].astype(KEY_DTYPE) for found in _kept(ranges)))
+    storage.write(ids_path, (ids.astype(ID_DTYPE) for ids in _new_ids(job.schema.reserved_ids, ranges)))
+    made = Vocabulary(
+        schema=job.schema,
+        keys=_array(keys_path, KEY_DTYPE),
+        ids=_array(ids_path, ID_DTYPE),
+        boundaries=partition_joiner.boundaries(job),
+        statistics=_statistics(job, ranges),
+    )
+    save_folder(made, job.vocabulary_dir)
+
+
+def save_folder(made: Vocabulary, folder: str) -> None:
+    """Writes a vocabulary folder, local or remote."""
+    if storage.is_local(folder):
+        storage.remove(folder)
+        made.save(folder)
+        return
+    with storage.local_folder() as temporary:
+        made.save(storage.join(temporary, names.VOCABULARY_DIR))
+        storage.move(storage.join(temporary, names.VOCABULARY_DIR), folder)
+
+
+def _kept(ranges: Iterable[CountedRange]) -> Iterator[segments.Arrays]:
+    return (segments.parse(storage.read(found.path)) for found in ranges if found.kept)
+
+
+def _new_ids(reserved: int, ranges: Sequence[CountedRange]) -> Iterator[np.ndarray]:
+    """New ids of each range's keys. `next_id[count]`, by negative count, is the next key's of that count."""
+    counts = np.concatenate([found.frequencies for found in ranges] or [np.zeros((2, 0), np.int64)], axis=1)
+    distinct, place = np.unique(counts[0], return_inverse=True)
+    total = np.bincount(place, weights=counts[1], minlength=len(distinct)).astype(np.int64)
+    next_id = reserved + total[::-1].cumsum()[::-1] - total
+    for arrays in _kept(ranges):
+        order = np.argsort(arrays["counts"], kind="stable")
+        ascending = arrays["counts"][order]
+        first = np.searchsorted(ascending, ascending, side="left")
+        bins = np.searchsorted(distinct, ascending)
+        ids = np.empty(len(order), np.int64)
+        ids[order] = next_id[bins] + np.arange(len(order)) - first
+        next_id += np.bincount(bins, minlength=len(distinct))
+        yield ids
+
+
+def _array(path: str, dtype: np.dtype) -> np.ndarray:
+    if storage.is_local(path):
+        return np.memmap(path, dtype, "r") if storage.size(path) else np.empty(0, dtype)
+    return np.frombuffer(storage.read(path), dtype)
+
+
+def _statistics(job: Job, ranges: Sequence[CountedRange]) -> dict[str, object]:
+    kept, distinct = sum((found.ids_by_field for found in ranges), np.zeros((2, len(job.schema.fields)), np.int64))
+    fields = {
+        field.name: {"ids": int(distinct[i]), "kept_ids": int(kept[i]), "dropped_ids": int(distinct[i] - kept[i])}
+        for i, field in enumerate(job.schema.fields)
+    }
+    return {"min_count": job.options.min_count, "fields": fields}
