@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from features import names
 from features.schema import Schema
-from model_fn import losses, network, optimizers, propensity
+from model_fn import losses, metric_ops, network, optimizers, propensity
 from model_fn.hyperparameters import Hyperparameters
 from model_fn.network import Network
 from model_fn.representation import Features
@@ -55,7 +55,10 @@ def model_fn(
         return tf.estimator.EstimatorSpec(
             mode, loss=loss, train_op=optimizers.train_op(loss, settings, net.updates + floor.updates)
         )
-    return tf.estimator.EstimatorSpec(mode, loss=loss)
+    user_field = metric_ops.user_field(params["schema"], settings)
+    users = None if user_field is None else metric_ops.users_of_impressions(features, user_field, net.requests)
+    found = metric_ops.metric_ops(net.logits, truth, floor.value, users)
+    return tf.estimator.EstimatorSpec(mode, loss=loss, eval_metric_ops=found)
 
 
 def _predictions(features: Features, net: Network) -> dict[str, tf.Tensor]:

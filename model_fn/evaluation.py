@@ -1,0 +1,158 @@
+"""All metrics of MODELS.md section 4 over any number of batches, in bounded memory and float64.
+
+Metrics are computed on the host: a batch's logits and labels go there once, nothing comes back before the end. A
+metric that the data do not determine (no clicks, no conversions, all users with one class) is *absent*: NaN here,
+left out by `present`, never 0.5 or 0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from model_fn.grouped_auc import UserSample, UserScores, grouped_auc
+from model_fn.score_histogram import ABSENT, ScoreHistogram
+
+CTR = "ctr"
+CVR = "cvr"
+CTCVR = "ctcvr"
+CVR_ALL = "cvr_all"
+TASKS = (CTR, CVR, CTCVR)
+
+
+class Evaluation:
+    """Collects scores and labels, batch by batch.
+
+    Args:
+        with_users: whether `update` is given users, for the metrics within each user.
+    """
+
+    def __init__(self, with_users: bool) -> None:
+        self._histograms = {task: ScoreHistogram() for task in (*TASKS, CVR_ALL)}
+        self._users = UserSample() if with_users else None
+        self._propensity = _PropensityWeights()
+
+    def update(
+        self,
+        ctr: np.ndarray,
+        cvr: np.ndarray,
+        click: np.ndarray,
+        conversion: np.ndarray,
+        floor: float = 0.0,
+        users: np.ndarray | None = None,
+    ) -> None:
+        """Adds a batch.
+
+        Args:
+            ctr: logits of the click, float [impressions].
+            cvr: logits of the conversion after a click, float [impressions].
+            click: 0 or 1, [impressions].
+            conversion: 0 or 1, [impressions].
+            floor: smallest propensity that a weight divides by.
+            users: integer that names the user, [impressions]; with_users needs it.
+        """
+        if (users is None) == (self._users is not None):
+            raise ValueError("users are given in every batch of an Evaluation with_users, and in none of another")
+        both = click * conversion
+        clicked = click > 0
+        self._histograms[CTR].update(ctr, click)
+        self._histograms[CVR].update(cvr[clicked], conversion[clicked])
+        self._histograms[CTCVR].update(ctcvr_logits(ctr, cvr), both)
+        self._histograms[CVR_ALL].update(cvr, both)
+        self._propensity.update(ctr[clicked], floor)
+        if self._users is not None and users is not None:
+            self._users.update(UserScores(users, ctr, cvr, click, conversion))
+
+    def metrics(self) -> dict[str, float]:
+        """Every metric by name; absent ones are NaN. The names do not depend on the data."""
+        found: dict[str, float] = {}
+        for task in TASKS:
+            found |= _task_metrics(task, self._histograms[task])
+        found["cvr_auc_all"] = self._histograms[CVR_ALL].auc()
+        return found | self._bias_metrics() | self._propensity.metrics() | self._user_metrics()
+
+    def calibration_tables(self) -> dict[str, np.ndarray]:
+        """For each task its table by decile: float64 [10, 3], columns as named in `score_histogram`."""
+        return {task: self._histograms[task].calibration_table() for task in TASKS}
+
+    def _bias_metrics(self) -> dict[str, float]:
+        """Mean pCVR over D, O and N against the conversion rate of clicks: inherent estimation bias."""
+        everywhere, clicked = self._histograms[CVR_ALL], self._histograms[CVR]
+        unclicked = everywhere.impressions - clicked.impressions
+        total = everywhere.mean_prediction() * everywhere.impressions
+        on_clicks = clicked.mean_prediction() * clicked.impressions if clicked.impressions else 0.0
+        return {
+            "cvr_mean_all": everywhere.mean_prediction(),
+            "cvr_mean_clicked": clicked.mean_prediction(),
+            "cvr_mean_unclicked": (total - on_clicks) / unclicked if unclicked else ABSENT,
+            "conversions_per_click": clicked.positives / clicked.impressions if clicked.impressions else ABSENT,
+        }
+
+    def _user_metrics(self) -> dict[str, float]:
+        if self._users is None:
+            return {}
+        kept = self._users.scores()
+        both = kept.click * kept.conversion
+        clicked = kept.click > 0
+        by_task = {
+            CTR: (kept.user, kept.ctr, kept.click),
+            CVR: (kept.user[clicked], kept.cvr[clicked], kept.conversion[clicked]),
+            CTCVR: (kept.user, ctcvr_logits(kept.ctr, kept.cvr), both),
+        }
+        found = {"gauc_user_share": self._users.share}
+        for task, columns in by_task.items():
+            found[f"{task}_gauc"], found[f"{task}_gauc_left_out"] = grouped_auc(*columns)
+        return found
+
+
+class _PropensityWeights:
+    """Inverse propensities of clicked impressions."""
+
+    def __init__(self) -> None:
+        self._clicks = self._clipped = 0
+        self._largest = self._sum = self._sum_of_squares = 0.0
+
+    def update(self, ctr: np.ndarray, floor: float) -> None:
+        """Adds clicked impressions: logits of the click [n]."""
+        propensity = np.exp(-np.logaddexp(0.0, -np.asarray(ctr, np.float64)))
+        weights = 1.0 / np.maximum(propensity, floor)
+        self._clicks += len(weights)
+        self._clipped += int(np.sum(propensity < floor))
+        self._largest = float(np.max(weights, initial=self._largest))
+        self._sum += float(weights.sum())
+        self._sum_of_squares += float(np.square(weights).sum())
+
+    def metrics(self) -> dict[str, float]:
+        """Share at the floor, largest weight, effective sample size (sum w)^2 / sum w^2."""
+        known = self._clicks > 0
+        return {
+            "propensity_clipped_share": self._clipped / self._clicks if known else ABSENT,
+            "propensity_max_weight": self._largest if known else ABSENT,
+            "propensity_ess": self._sum**2 / self._sum_of_squares if known else ABSENT,
+        }
+
+
+def _task_metrics(task: str, histogram: ScoreHistogram) -> dict[str, float]:
+    return {
+        f"{task}_auc": histogram.auc(),
+        f"{task}_logloss": histogram.log_loss(),
+        f"{task}_normalized_entropy": histogram.normalized_entropy(),
+        f"{task}_calibration": histogram.calibration(),
+        f"{task}_ece": histogram.expected_calibration_error(),
+    }
+
+
+def ctcvr_logits(ctr: np.ndarray, cvr: np.ndarray) -> np.ndarray:
+    """Logit of sigmoid(ctr) * sigmoid(cvr): float64 [n].
+
+    1 - p*q = (e^-a + e^-b + e^-(a+b)) * p*q, so the logit is minus the log of that sum: exact at either end.
+    """
+    a, b = np.asarray(ctr, np.float64), np.asarray(cvr, np.float64)
+    return -np.logaddexp(np.logaddexp(-a, -b), -(a + b))
+
+
+def present(metrics: Mapping[str, float]) -> dict[str, float]:
+    """The metrics that the data determine, in the order given."""
+    return {name: value for name, value in metrics.items() if not math.isnan(value)}

@@ -1,0 +1,101 @@
+"""`model_fn.evaluation` as the `eval_metric_ops` of an EstimatorSpec."""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+
+from features.schema import Field, Schema
+from model_fn.evaluation import Evaluation
+from model_fn.hyperparameters import Hyperparameters
+from model_fn.losses import Labels
+from model_fn.network import Logits
+from model_fn.representation import Features, Requests
+
+MetricOps = dict[str, tuple[tf.Tensor, tf.Operation]]
+
+
+def calibration_table_name(task: str) -> str:
+    """Name of the metric that holds a task's calibration table: float64 [10, 3]."""
+    return f"{task}_calibration_table"
+
+
+def user_field(schema: Schema, settings: Hyperparameters) -> Field | None:
+    """The field whose ids name users in *_gauc: `gauc_field`, or the first context field of kind one, if any.
+
+    Raises:
+        ValueError: `gauc_field` is not a field of kind one of the schema.
+    """
+    able = [field for field in schema.fields if not field.is_many]
+    if settings.gauc_field:
+        for field in able:
+            if field.name == settings.gauc_field:
+                return field
+        raise ValueError(
+            f"gauc_field {settings.gauc_field!r}: allowed are the fields of kind one: {', '.join(f.name for f in able)}"
+        )
+    return next((field for field in able if field.is_context), None)
+
+
+def users_of_impressions(features: Features, field: Field, requests: Requests) -> tf.Tensor:
+    """Id that the user field has for each impression: int64 [impressions]."""
+    ids = features[field.name]
+    return requests.to_impressions(ids) if field.is_context else ids.values
+
+
+def metric_ops(logits: Logits, labels: Labels, floor: tf.Tensor, users: tf.Tensor | None) -> MetricOps:
+    """Every metric and calibration table: (value, update), the update the same for all.
+
+    What has been collected lives in Python and belongs to the graph. It is thrown away where a session initializes
+    its tables, so that an evaluation which starts anew counts nothing twice.
+    """
+    state = _HostState(with_users=users is not None)
+    tf.compat.v1.add_to_collection(tf.compat.v1.GraphKeys.TABLE_INITIALIZERS, state.reset_op())
+    update = state.update_op(logits, labels, floor, users)
+    empty = Evaluation(with_users=users is not None)
+    found = {name: (value, update) for name, value in _unpacked(state.metrics_op(), list(empty.metrics()))}
+    tables = _unpacked(state.tables_op(), [calibration_table_name(task) for task in empty.calibration_tables()])
+    return found | {name: (value, update) for name, value in tables}
+
+
+def _unpacked(values: tf.Tensor, names: list[str]) -> list[tuple[str, tf.Tensor]]:
+    return list(zip(names, tf.unstack(values, num=len(names)), strict=True))
+
+
+class _HostState:
+    """An `Evaluation` that graph ops fill and read."""
+
+    def __init__(self, with_users: bool) -> None:
+        self._with_users = with_users
+        self._evaluation = Evaluation(with_users)
+
+    def reset_op(self) -> tf.Operation:
+        return tf.numpy_function(self._reset, [], tf.bool).op
+
+    def update_op(self, logits: Logits, labels: Labels, floor: tf.Tensor, users: tf.Tensor | None) -> tf.Operation:
+        columns = [logits.ctr, logits.cvr, labels.click, labels.conversion, floor]
+        return tf.numpy_function(self._update, columns + ([] if users is None else [users]), tf.bool).op
+
+    def metrics_op(self) -> tf.Tensor:
+        return tf.numpy_function(
+            lambda: np.array(list(self._evaluation.metrics().values()), np.float32), [], tf.float32
+        )
+
+    def tables_op(self) -> tf.Tensor:
+        return tf.numpy_function(lambda: np.stack(list(self._evaluation.calibration_tables().values())), [], tf.float64)
+
+    def _reset(self) -> np.bool_:
+        self._evaluation = Evaluation(self._with_users)
+        return np.True_
+
+    def _update(
+        self,
+        ctr: np.ndarray,
+        cvr: np.ndarray,
+        click: np.ndarray,
+        conversion: np.ndarray,
+        floor: np.ndarray,
+        users: np.ndarray | None = None,
+    ) -> np.bool_:
+        self._evaluation.update(ctr, cvr, click, conversion, float(floor), users)
+        return np.True_

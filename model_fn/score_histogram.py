@@ -1,0 +1,101 @@
+"""Scores and labels of any number of impressions in bounded memory: AUC, log loss and calibration read from it.
+
+Scores are counted in bins of equal width in the logit. Bins of equal width in the probability, as `tf.metrics.auc` has
+them, put nearly all scores of a rare event into one: 200 of them read an AUC of 0.50 where the exact one is 0.76.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+# Probabilities beyond exp(-40) count as that one. A bin is 0.0012 wide: also a model whose logits differ by some
+# hundredths only, as after a few steps, fills hundreds.
+LARGEST_LOGIT = 40.0
+BINS = 1 << 16
+DECILES = 10
+ABSENT = float("nan")
+
+# Columns of a calibration table.
+IMPRESSIONS, MEAN_PREDICTION, MEAN_LABEL = range(3)
+
+
+class ScoreHistogram:
+    """Counts of labels and sums of predictions in bins of the logit, and the sum of log losses."""
+
+    def __init__(self) -> None:
+        self._count = np.zeros((2, BINS), np.int64)  # by label
+        self._prediction = np.zeros(BINS, np.float64)
+        self._log_loss = 0.0
+
+    def update(self, logits: np.ndarray, labels: np.ndarray) -> None:
+        """Adds impressions: logits float [n], labels [n] of 0 and 1.
+
+        Raises:
+            ValueError: a logit is NaN.
+        """
+        logits = np.asarray(logits, np.float64)
+        if np.isnan(logits).any():
+            raise ValueError("the model's logits are NaN: training has diverged; use an earlier checkpoint")
+        labels = np.asarray(labels).astype(np.int64)
+        place = np.clip((logits + LARGEST_LOGIT) * (BINS / (2 * LARGEST_LOGIT)), 0, BINS - 1).astype(np.int64)
+        self._count += np.bincount(labels * BINS + place, minlength=2 * BINS).reshape(2, BINS)
+        self._prediction += np.bincount(place, np.exp(-np.logaddexp(0.0, -logits)), BINS)
+        self._log_loss += float(np.sum(np.logaddexp(0.0, logits) - labels * logits))
+
+    @property
+    def impressions(self) -> int:
+        """Number of impressions."""
+        return int(self._count.sum())
+
+    @property
+    def positives(self) -> int:
+        """Number of labels that are 1."""
+        return int(self._count[1].sum())
+
+    def auc(self) -> float:
+        """Area under the ROC curve, scores of a bin counted as ties; absent without positives or negatives."""
+        negatives, positives = self._count
+        below = np.cumsum(negatives) - negatives
+        pairs = float(negatives.sum()) * float(positives.sum())
+        return float(np.dot(positives, below + negatives / 2)) / pairs if pairs else ABSENT
+
+    def log_loss(self) -> float:
+        """Mean log loss; absent without positives, as is all that follows."""
+        return self._log_loss / self.impressions if self.positives else ABSENT
+
+    def normalized_entropy(self) -> float:
+        """Log loss over that of the constant mean label (He et al. 2014); absent also where all labels are 1."""
+        rate = self.positives / max(self.impressions, 1)
+        if not 0 < rate < 1:
+            return ABSENT
+        return self.log_loss() / -(rate * np.log(rate) + (1 - rate) * np.log1p(-rate))
+
+    def mean_prediction(self) -> float:
+        """Mean of the predicted probabilities; absent without impressions."""
+        return float(self._prediction.sum()) / self.impressions if self.impressions else ABSENT
+
+    def calibration(self) -> float:
+        """Sum of predictions over sum of labels."""
+        return float(self._prediction.sum()) / self.positives if self.positives else ABSENT
+
+    def calibration_table(self) -> np.ndarray:
+        """By decile of the score, lowest first: impressions, mean prediction, mean label: float64 [10, 3].
+
+        Deciles are cut between bins; one without impressions has absent means.
+        """
+        count = self._count.sum(0)
+        middle = np.cumsum(count) - count / 2
+        decile = np.minimum((middle * (DECILES / max(self.impressions, 1))).astype(np.int64), DECILES - 1)
+        impressions, prediction, label = (
+            np.bincount(decile, values, DECILES) for values in (count, self._prediction, self._count[1])
+        )
+        with np.errstate(invalid="ignore"):
+            return np.stack([impressions, prediction / impressions, label / impressions], 1)
+
+    def expected_calibration_error(self) -> float:
+        """Mean over impressions of |mean prediction - mean label| of their decile."""
+        if not self.positives:
+            return ABSENT
+        table = self.calibration_table()
+        weight = table[:, IMPRESSIONS] / self.impressions
+        return float(np.nansum(weight * np.abs(table[:, MEAN_PREDICTION] - table[:, MEAN_LABEL])))
