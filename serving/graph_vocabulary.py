@@ -30,8 +30,12 @@ class GraphVocabulary:
         self._boundaries = vocabulary.boundaries
         keys = _array_asset(os.path.join(directory, names.VOCABULARY_KEYS_FILE), tf.as_dtype(KEY_DTYPE))
         ids = _array_asset(os.path.join(directory, names.VOCABULARY_IDS_FILE), tf.as_dtype(ID_DTYPE))
-        initializer = tf.lookup.KeyValueTensorInitializer(keys, tf.cast(ids, tf.int64))
-        self._table = tf.lookup.StaticHashTable(initializer, UNKNOWN)
+        if not len(vocabulary.keys):
+            # A table refuses to be initialized with nothing.
+            keys, ids = tf.pad(keys, [[0, 1]]), tf.pad(ids, [[0, 1]], constant_values=UNKNOWN)
+        self._table = tf.lookup.StaticHashTable(
+            tf.lookup.KeyValueTensorInitializer(keys, tf.cast(ids, tf.int64)), UNKNOWN
+        )
 
     def keys(self, field: Field, values: tf.Tensor) -> tf.Tensor:
         """Keys of raw values: int64, string or float32 [n] -> int64 [n]."""
