@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import re
 
-import tensorflow as tf
-
-SHARED_CONTEXT = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
+# TensorFlow's DEFAULT_SERVING_SIGNATURE_DEF_KEY: a call that names no signature gets this one.
+SHARED_CONTEXT = "serving_default"
 EXAMPLES = "examples"
 CLASSIFICATION = "classification"
 SIGNATURES = (SHARED_CONTEXT, EXAMPLES, CLASSIFICATION)
@@ -25,6 +24,9 @@ def extra_file(version_dir: str, name: str) -> str:
 
 def versions(base: str) -> list[int]:
     """Versions below a model's base folder, ascending; what is not a number is none, as in TensorFlow Serving."""
+    # Imported here: the REST client needs only the names above, and TensorFlow takes seconds to import.
+    import tensorflow as tf
+
     if not tf.io.gfile.isdir(base):
         return []
     found = (name.rstrip("/") for name in tf.io.gfile.listdir(base))
