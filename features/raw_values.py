@@ -11,6 +11,8 @@ from features.schema import ID, NUMBER, Field
 Value = int | str | float
 
 MAX_ID = (1 << 63) - 1
+# The largest float32, which is what a record and a serving request carry.
+MAX_WEIGHT = (2 - 2**-23) * 2.0**127
 
 
 class ValueProblem(ValueError):
@@ -47,7 +49,7 @@ def parse_number(value: Any) -> float:
 def parse_weight(value: Any) -> float:
     """Finite number of at least 0 of a text or number. Raises ValueProblem."""
     number = _float(value)
-    if not 0 <= number < math.inf:
+    if not 0 <= number <= MAX_WEIGHT:
         raise ValueProblem(reject_reasons.BAD_WEIGHT, value)
     return number
 
@@ -65,9 +67,10 @@ def parse_cell(field: Field, cell: Any) -> tuple[list[Value], list[float]]:
     """Values and weights of a cell of a table. Weights are empty for a field without.
 
     A text of a field with many is cut at the field's separators, as in CSV; Parquet may also hold lists, for a
-    weighted field lists of pairs (a map or a struct of two). Nothing, an empty text and an empty list are no value.
+    weighted field lists of pairs (a map or a struct of two). Nothing, an empty text, an empty list and (in Parquet, as
+    pandas writes what is missing) a float NaN are no value.
     """
-    if cell is None or cell == "":
+    if cell is None or cell == "" or (isinstance(cell, float) and math.isnan(cell)):
         return [], []
     if not field.is_many:
         entries = [cell]

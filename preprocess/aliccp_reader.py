@@ -20,21 +20,19 @@ from features import names, reject_reasons
 from features.raw_values import ValueProblem
 from features.schema import Field, Schema
 from preprocess import aliccp_row, ragged, rows
+from preprocess.entries import ID_PATTERN, WEIGHT_PATTERN
 from preprocess.lines import Lines
 from preprocess.parsed import Parsed
 from preprocess.rows import Rejects, Rows
 
-# Numbers so short cannot overflow; longer ones are left to `aliccp_row`.
-_ID = "[0-9]{1,18}"
-_WEIGHT = r"[0-9]{1,9}(?:\.[0-9]{1,9})?"
-_FEATURE = rf"[!-+\--~]+\x02{_ID}\x03{_WEIGHT}"
+_FEATURE = rf"[!-+\--~]+\x02{ID_PATTERN}\x03{WEIGHT_PATTERN}"
 _TAIL = rf"[!-+\--~]*,[0-9]{{1,9}},(?:{_FEATURE}(?:\x01{_FEATURE})*)?\r?\n$"
 _REGULAR_CONTEXT = f"^{_TAIL}"
-_REGULAR_IMPRESSION = f"^{_ID},[01],[01],{_TAIL}"
+_REGULAR_IMPRESSION = f"^{ID_PATTERN},[01],[01],{_TAIL}"
 
 _LABELS = {rows.SAMPLE_ID: pa.int64(), rows.CLICK: pa.uint8(), rows.CONVERSION: pa.uint8()}
 _LINE_COLUMNS = {"request": pa.binary(), "count": pa.int32(), "features": pa.binary()}
-_FEATURE_COLUMNS = {"field": pa.dictionary(pa.int32(), pa.binary()), "key": pa.int64(), "weight": pa.float32()}
+_FEATURE_COLUMNS = {"field": pa.dictionary(pa.int32(), pa.binary()), "key": pa.int64(), "weight": pa.float64()}
 _SEPARATORS = (names.FEATURE_SEPARATOR + names.FIELD_SEPARATOR + names.VALUE_SEPARATOR).encode()
 _TO_TABLE = bytes.maketrans(_SEPARATORS, b"\n,,")
 
@@ -76,7 +74,10 @@ class AliccpReader:
         table = _read_table(data, self._columns)
         lists = table.pop("features")
         sizes = pc.binary_length(lists)
-        features = _read_table(_joined(lists.filter(pc.greater(sizes, 0))).translate(_TO_TABLE), _FEATURE_COLUMNS)
+        features = _read_table(
+            ragged.joined(lists.filter(pc.greater(sizes, 0)), names.FEATURE_SEPARATOR.encode()).translate(_TO_TABLE),
+            _FEATURE_COLUMNS,
+        )
         separators = pc.count_substring(lists, names.FEATURE_SEPARATOR.encode()).to_numpy()
         request = table.pop("request")
         return Rows(
@@ -85,7 +86,8 @@ class AliccpReader:
             counts=(separators + (sizes.to_numpy() > 0)).astype(np.int32),
             field=_field_numbers(features["field"], fields),
             key=features["key"].to_numpy(),
-            weight=features["weight"].to_numpy(),
+            # By way of float64, as every other reader of the log rounds.
+            weight=features["weight"].to_numpy().astype(np.float32),
         )
 
     def _doubtful(self, found: Rows) -> np.ndarray:
@@ -182,12 +184,6 @@ def _read_table(data: bytes, columns: dict[str, pa.DataType]) -> dict[str, pa.Ar
         pyarrow.csv.ConvertOptions(column_types=columns, null_values=[]),
     )
     return {name: table.column(name).combine_chunks() for name in columns}
-
-
-def _joined(lists: pa.Array) -> bytes:
-    """The feature lists one after another, with the separator of features between them."""
-    everything = pa.ListArray.from_arrays(pa.array([0, len(lists)], pa.int32()), lists)
-    return pc.binary_join(everything, names.FEATURE_SEPARATOR.encode())[0].as_py()
 
 
 def _field_numbers(field: pa.DictionaryArray, fields: _FieldNumbers) -> np.ndarray:

@@ -8,7 +8,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from preprocess import aliccp_reader, lines, quantiles, rows, segments, storage
+from features import names
+from preprocess import lines, parquet_reader, quantiles, rows, segments, storage
+from preprocess.aliccp_reader import AliccpReader
+from preprocess.csv_reader import CsvReader
 from preprocess.inputs import Block, InputFile
 from preprocess.job import Job
 from preprocess.parsed import Parsed
@@ -80,7 +83,13 @@ def parse_block(job: Job, block: Block) -> list[ParsedBlock]:
 
 
 def _pieces(job: Job, block: Block, file: InputFile) -> Iterator[Parsed]:
-    reader = aliccp_reader.AliccpReader(job.schema, file.is_context)
+    if file.row_groups:
+        yield from parquet_reader.ParquetReader(job.schema, file).parse(block.start)
+        return
+    if job.options.input_format == names.CSV:
+        reader: AliccpReader | CsvReader = CsvReader(job.schema, file.columns)
+    else:
+        reader = AliccpReader(job.schema, file.is_context)
     if file.compressed:
         pieces = lines.stream(file.path, file.compression, job.options.block_size, file.first)
     else:
@@ -107,7 +116,7 @@ def _spill(job: Job, block: Block, number: int, parsed: Parsed) -> ParsedBlock:
         },
         rejects=write_rejects(job.path("rejects", f"parse-{name}"), parsed.rejects),
         sample_ids=_sample_id_range(parsed.impressions),
-        numbers={},
+        numbers=_histograms(job, parsed, split),
     )
 
 
@@ -135,6 +144,15 @@ def read_rejects(path: str) -> Rejects:
     data = storage.read(path)
     arrays = segments.parse(data)
     return Rejects(arrays["place"], arrays["reason"])
+
+
+def _histograms(job: Job, parsed: Parsed, split: str | None) -> dict[str, quantiles.Histogram]:
+    """Histogram of each number in the impressions of the train split."""
+    if not parsed.numbers or not parsed.impressions or names.TRAIN not in job.partitions.ranges:
+        return {}
+    partition = job.partitions.of(job.partitions.order_keys(parsed.impressions.request), split)
+    train = np.isin(partition, job.partitions.ranges[names.TRAIN])
+    return {name: quantiles.histogram(numbers[train]) for name, numbers in parsed.numbers.items()}
 
 
 def _sample_id_range(impressions: Rows | None) -> tuple[int, int, bool] | None:

@@ -7,7 +7,16 @@ from collections.abc import Callable, Sequence
 
 from features import names, schema_file, vocabulary
 from features.schema import Schema
-from preprocess import inputs, output_folder, partition, pipeline, report, runner, vocabulary_builder
+from preprocess import (
+    inputs,
+    output_folder,
+    partition,
+    pipeline,
+    report,
+    runner,
+    sample_requests,
+    vocabulary_builder,
+)
 from preprocess.job import Job
 from preprocess.options import Options, OptionsError
 
@@ -38,6 +47,7 @@ def run(
         runner.run(job, runner.beam_options(beam_arguments))
     if options.vocabulary:
         vocabulary_builder.save_folder(job.load_vocabulary(), job.path(names.VOCABULARY_DIR))
+    sample_requests.write(job)
     made = report.collect(job, started)
     accepted = made.rejected_share <= options.max_rejected
     report.write(made, job.path(names.REPORT_DIR))

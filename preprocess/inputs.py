@@ -117,25 +117,21 @@ def _aliccp_files(options: Options, schema: Schema) -> list[InputFile]:
 
 
 def _table_files(options: Options) -> list[InputFile]:
-    suffixes = ["." + options.input_format]
-    if options.input_format == names.CSV:
-        suffixes.append(suffixes[0] + names.GZIP_SUFFIX)
     by_split = {
-        split: _matches(options, [place + suffix for place in (split + "*", split + "/*") for suffix in suffixes])
-        for split in options.splits
+        split: _matches(options, names.log_patterns("", split, options.input_format)) for split in options.splits
     }
     if any(by_split.values()):
         if missing := [split for split, found in by_split.items() if not found]:
             found = ", ".join(split for split in by_split if split not in missing)
             raise InputError(
                 f"--input_dir={options.input_dir}: files of the split {found}, but none of {', '.join(missing)}; "
-                f"name them {missing[0]}*{suffixes[0]}, or give --splits={found}"
+                f"name them {missing[0]}*.{options.input_format}, or give --splits={found}"
             )
         chosen = [(split, match) for split, found in by_split.items() for match in found]
         return [InputFile(i, *match, split) for i, (split, match) in enumerate(chosen)]
-    everything = _matches(options, ["*" + suffix for suffix in suffixes])
+    everything = _matches(options, names.log_patterns("", "", options.input_format))
     if not everything:
-        raise InputError(f"--input_dir={options.input_dir}: no *{suffixes[0]} there; see --input_format")
+        raise InputError(f"--input_dir={options.input_dir}: no *.{options.input_format} there; see --input_format")
     return [InputFile(i, *match, None) for i, match in enumerate(everything)]
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 
+import numpy as np
+
 from preprocess.rows import Rejects, Rows
 
 
@@ -18,6 +20,7 @@ class Parsed:
         rejects: rows that are not used.
         read: number of rows of the block, rejected ones included.
         unknown: number of features of each field that the schema does not have.
+        numbers: of each impression, by name of a number field whose quantiles are wanted: float32, NaN for none.
     """
 
     contexts: Rows | None
@@ -25,3 +28,4 @@ class Parsed:
     rejects: Rejects
     read: int
     unknown: Counter[str] = dataclasses.field(default_factory=Counter)
+    numbers: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)

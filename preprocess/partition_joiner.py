@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from features import names
-from preprocess import counting, duplicates, piece, quantiles, segments
+from preprocess import counting, duplicates, piece, quantiles, sample_requests, segments
 from preprocess.block_parser import ParsedBlock, SegmentFile, write_rejects
 from preprocess.job import Job
 from preprocess.piece_reader import PieceReader
@@ -97,6 +97,8 @@ class _PartitionJoiner:
             if path := write_rejects(self._job.path("rejects", f"join-{name}"), joined.rejects):
                 self._rejects.append(path)
                 self._reasons += np.bincount(joined.rejects.reason, minlength=256)
+            if number == 0:
+                sample_requests.save_joined(self._job, self._partition, joined)
             self._requests += len(joined.sizes)
             self._without_context += int(joined.sizes[~joined.has_context].sum())
             self._unused_contexts += joined.unused_contexts

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from features import keys
-from features.schema import NUMBER, Field, Schema
+from features.schema import ID, NUMBER, Field, Schema
 from preprocess import ragged, rows
 from preprocess.join import Joined
 from preprocess.rows import Rows
@@ -77,7 +77,7 @@ def make(joined: Joined, schema: Schema, boundaries: dict[str, tuple[float, ...]
     sides = ((joined.contexts, schema.context_fields), (joined.impressions, schema.impression_fields))
     by_field = [_by_field(found, schema) for found, _ in sides]
     for columns, (_, fields) in zip(by_field, sides, strict=True):
-        _put_numbers_in_buckets(columns, fields, schema, boundaries)
+        _make_keys(columns, fields, schema, boundaries)
     pairs = [
         (field, columns[field.name]) for columns, (_, fields) in zip(by_field, sides, strict=True) for field in fields
     ]
@@ -111,12 +111,15 @@ def _by_field(found: Rows, schema: Schema) -> dict[str, _Raw]:
     return columns
 
 
-def _put_numbers_in_buckets(
+def _make_keys(
     columns: dict[str, _Raw], fields: Sequence[Field], schema: Schema, boundaries: dict[str, tuple[float, ...]]
 ) -> None:
+    """Replaces ids and numbers by their keys. Words have been keys since they were parsed."""
     for field in fields:
+        column = columns[field.name]
+        if field.type == ID:
+            column.key = column.key if schema.unique_ids else keys.keys_of_ids(schema, field, column.key)
         if field.type == NUMBER:
-            column = columns[field.name]
             numbers = column.key.astype(np.uint32).view(np.float32)
             buckets = keys.buckets_of_numbers(np.array(boundaries[field.name], np.float32), numbers)
             column.key = keys.keys_of_ids(schema, field, buckets)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 
 def starts(lengths: np.ndarray) -> np.ndarray:
@@ -34,3 +36,9 @@ def sums(values: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     np.cumsum(values, out=total[1:])
     edges = starts(lengths)
     return total[edges[1:]] - total[edges[:-1]]
+
+
+def joined(texts: pa.Array, separator: bytes) -> bytes:
+    """All texts one after another, with a separator between them: binary [n] -> bytes."""
+    everything = pa.ListArray.from_arrays(pa.array([0, len(texts)], pa.int32()), texts)
+    return pc.binary_join(everything, separator)[0].as_py()

@@ -11,7 +11,7 @@ from typing import BinaryIO
 import numpy as np
 
 from features import reject_reasons
-from preprocess import duplicates, partition_joiner, rows, storage
+from preprocess import duplicates, parquet_reader, partition_joiner, rows, storage
 from preprocess.block_parser import ParsedBlock, read_rejects
 from preprocess.inputs import InputFile
 from preprocess.job import Job
@@ -94,7 +94,10 @@ def _rejects_of(job: Job, file_index: int) -> Rejects:
 
 
 def _rows_at(file: InputFile, offsets: Sequence[int]) -> Iterator[bytes]:
-    """Lines at ascending places of a file. A compressed file is read through."""
+    """Rows at ascending places of a file. A compressed file is read through."""
+    if file.row_groups:
+        yield from parquet_reader.rows_at(file.path, list(offsets))
+        return
     with storage.reading(file.path, file.compression) as opened:
         place = 0
         for offset in offsets:
