@@ -31,6 +31,7 @@ SMALLEST_WORLD = 2_000
 
 CATEGORY_HEAD = 2.0
 ITEM_HEAD = 0.5
+ITEM_ROOTS = 3
 BRANDED_ITEMS = 0.71
 INTENTS_SPREAD = 6.6
 # Larger than the number of items of any category, and prime: multiplying by it permutes them.
@@ -106,7 +107,7 @@ class Catalog:
     def popular_positions(self, category: np.ndarray, units: np.ndarray) -> np.ndarray:
         """Places within their category of items drawn by Zipf's law: int64 [n]."""
         size = self.items[category + 1] - self.items[category]
-        return randomness.zipf_ranks(units, size, ITEM_HEAD) * SCRAMBLE % size
+        return randomness.zipf_ranks(units, size, ITEM_HEAD, ITEM_ROOTS) * SCRAMBLE % size
 
     def shop_positions(self, category: np.ndarray, shop: np.ndarray, units: np.ndarray) -> np.ndarray:
         """Items of a stocked shop, the first ones more often: int64 [n], places within the category.
@@ -117,7 +118,7 @@ class Catalog:
             units: float64 [n] in [0, 1).
         """
         size = self.items[category + 1] - self.items[category]
-        drawn = ((shop + units * units) * size / self.stocked_shops[category]).astype(np.int64)
+        drawn = ((shop + _square(units * units)) * size / self.stocked_shops[category]).astype(np.int64)
         return np.minimum(drawn, size - 1)
 
     def brand_positions(self, category: np.ndarray, brand: np.ndarray, units: np.ndarray) -> np.ndarray:
@@ -125,7 +126,7 @@ class Catalog:
         size = self.items[category + 1] - self.items[category]
         brands = self.stocked_brands[category]
         rounds = np.maximum(1, (size - brand + brands - 1) // brands)
-        return (brand + brands * (units * units * rounds).astype(np.int64)) % size
+        return (brand + brands * (_square(units * units) * rounds).astype(np.int64)) % size
 
     def describe(self, category: np.ndarray, position: np.ndarray) -> Items:
         """Items at places of their categories: int64 [n] and int64 [n]."""
@@ -149,8 +150,7 @@ class Catalog:
     def _first_intents(self, category: np.ndarray, units: np.ndarray) -> np.ndarray:
         """Where a run of intents begins: mostly at the head of the category's block."""
         block = self.intents[category + 1] - self.intents[category]
-        square = units * units
-        return self.intents[category] + (square * square * square * block).astype(np.int64)
+        return self.intents[category] + (_square(_square(units)) * units * units * block).astype(np.int64)
 
     def _intents_of(self, item: np.ndarray, category: np.ndarray, units: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """A run of intents that begins in the category's block: so an item never has one twice."""
@@ -175,6 +175,10 @@ def ragged_indices(lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return rows, np.arange(len(rows)) - starts[rows]
 
 
+def _square(values: np.ndarray) -> np.ndarray:
+    return values * values
+
+
 def _scaled(size_and_power: tuple[int, float], scale: float) -> int:
     size, power = size_and_power
     return max(1, round(round(size * scale**power, 6)))
@@ -190,8 +194,9 @@ def _block_starts(shares: np.ndarray, total: int) -> np.ndarray:
 
 
 def _stocked(starts: np.ndarray, categories: int, part: float) -> np.ndarray:
+    """How many of each block have items, such that they are `part` of all there are."""
     sizes = np.diff(starts)[:categories]
-    return np.maximum(1, np.ceil(sizes * part)).astype(np.int64)
+    return np.clip(np.rint(sizes * (part * starts[-1] / starts[categories])), 1, sizes).astype(np.int64)
 
 
 def _public_ids(sizes: dict[str, int], seed: int) -> dict[str, tuple[int, int, int, int]]:

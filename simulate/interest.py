@@ -24,28 +24,31 @@ from simulate.exposure import Requests, World
 # filter; some is on users and items, as in life.
 PROFILE, USER, CATEGORY, INTENTS, BRAND, SHOP, ITEM, MATCH, HISTORY, INTERACTION = range(10)
 VARIANCE_SHARES = {
-    PROFILE: 0.30,
+    PROFILE: 0.34,
     USER: 0.02,
-    CATEGORY: 0.24,
+    CATEGORY: 0.20,
     INTENTS: 0.06,
-    BRAND: 0.04,
-    SHOP: 0.03,
+    BRAND: 0.03,
+    SHOP: 0.02,
     ITEM: 0.02,
-    MATCH: 0.18,
+    MATCH: 0.22,
     HISTORY: 0.05,
-    INTERACTION: 0.06,
+    INTERACTION: 0.04,
 }
 COMPONENTS = len(VARIANCE_SHARES)
 TASKS = 2
 RANK = 2
 # How much each combination field adds for a match of logarithmic weight 1: to clicking, to converting.
-MATCH_EFFECTS = {"508": (1.0, 0.3), "509": (0.8, 1.2), "702": (0.7, 0.9)}
-MATCH_INTENT_EFFECTS = (0.3, 0.1)
+MATCH_EFFECTS = {"508": (1.0, 0.0), "509": (0.3, 1.0), "702": (0.3, 1.0), "853": (0.3, 0.0)}
+# How much the length of a history adds, where the effect of a category has deviation 1.
+HISTORY_EFFECTS = (1.0, 0.0)
 PLACE_EFFECTS = (-0.6, 0.2, 1.5)
 
 # Requests of the train split whose impressions stand for all: interests are standardized and rates set on them.
 MIN_PILOT, MAX_PILOT = 512, 4096
+PILOT_CHUNK = 256
 BISECTIONS = 60
+OVERLAP_STEPS = 4
 # Probabilities are whole multiples of 1 / PROBABILITY_UNITS: so the truth file holds exactly what was drawn from.
 PROBABILITY_UNITS = 10**9
 
@@ -85,8 +88,8 @@ class Interest:
             for name in (*PROFILE_SIZES, "user", "category", "intent", "brand", "shop", "item", "past", "style")
         }
         pilot = min(max(world.options.requests, MIN_PILOT), MAX_PILOT)
-        starts = range(0, pilot, world.options.chunk_requests)
-        parts = [self._observe(world, start, min(pilot, start + world.options.chunk_requests)) for start in starts]
+        starts = range(0, pilot, PILOT_CHUNK)
+        parts = [self._observe(world, start, min(pilot, start + PILOT_CHUNK)) for start in starts]
         components, places, hidden = (np.concatenate(part, axis=-1) for part in zip(*parts, strict=True))
         self._standardize(components, places)
         click_logits, conversion_logits = self._logits_of(components, places, hidden)
@@ -151,32 +154,37 @@ class Interest:
     def _history_effects(self, requests: Requests) -> np.ndarray:
         """Effect of what a user looked at before: a weighted sum over categories, by the root of their number."""
         history = requests.histories[audience.CATEGORY]
-        effects = (1 + self._effect("past", history.values)) * log_weights()[history.counts]
+        effects = self._effect("past", history.values) + np.array(HISTORY_EFFECTS)[:, None]
+        effects *= log_weights()[history.counts]
         sums = np.stack([np.bincount(history.rows, each, len(requests.users)) for each in effects])
         return sums / np.sqrt(np.maximum(history.lengths, 1))
 
     def _standardize(self, components: np.ndarray, places: np.ndarray) -> None:
-        """Sets scales such that a, b and c have mean 0 and variance 1 and a and b are not correlated.
+        """Sets scales such that a, b and c have mean 0 and variance 1, and clicks for a tell nothing of b.
 
+        Part by part: what a and b have in common in one part would else come back, negative, through the others.
         Scales are rounded to six digits: sums over many numbers may differ in the last bit between machines.
         """
+        a, b = components - components.mean(axis=2, keepdims=True)
+        self._overlaps = np.round((a * b).mean(axis=1) / np.maximum((a * a).mean(axis=1), 1e-12), 6)
+        spread = np.stack([a.std(axis=1), (b - self._overlaps[:, None] * a).std(axis=1)])
         shares = np.sqrt(np.array([VARIANCE_SHARES[part] for part in range(COMPONENTS)]))
-        spread = components.std(axis=2)
-        self._scales = np.round(shares / np.where(spread > 0, spread, 1.0), 6)
+        self._scales = np.round(shares / np.where(spread > 1e-6, spread, 1.0), 6)
         sums = self._sums(components)
         self._means = np.round(sums.mean(axis=1), 6)
         a, b = sums - self._means[:, None]
-        self._overlap = round(float((a * b).mean() / (a * a).mean()), 6)
-        b = b - self._overlap * a
-        self._deviations = round(float(a.std()), 6), round(float(b.std()), 6)
+        deviation = round(float(a.std()), 6)
+        self._overlap = _overlap(a / deviation, b, self._options.click_strength, self._options.conversion_strength)
+        self._deviations = deviation, round(float((b - self._overlap * a / deviation).std()), 6)
         effects = np.array(PLACE_EFFECTS)[places]
         self._place_effects = np.round((np.array(PLACE_EFFECTS) - effects.mean()) / effects.std(), 6)
 
     def _sums(self, components: np.ndarray) -> np.ndarray:
         """Weighted sum over parts, one after the other, so that it is the same everywhere: [TASKS, impressions]."""
         sums = np.zeros((TASKS, components.shape[2]))
-        for part in range(COMPONENTS):
-            sums += self._scales[:, part, None] * components[:, part]
+        for part, (a, b) in enumerate(components.swapaxes(0, 1)):
+            sums[0] += self._scales[0, part] * a
+            sums[1] += self._scales[1, part] * (b - self._overlaps[part] * a)
         return sums
 
     def _logits_of(
@@ -185,8 +193,8 @@ class Interest:
         """Logits without intercepts: float64 [impressions] twice."""
         options = self._options
         a, b = self._sums(components) - self._means[:, None]
-        b = (b - self._overlap * a) / self._deviations[1]
         a = a / self._deviations[0]
+        b = (b - self._overlap * a) / self._deviations[1]
         interest = math.sqrt(1 - options.kappa**2) * a + options.kappa * self._place_effects[places]
         conversion = options.rho * a + math.sqrt(1 - options.rho**2) * b
         return (
@@ -204,9 +212,11 @@ def _match_effects(requests: Requests) -> np.ndarray:
     weights = log_weights()
     effects = np.zeros((TASKS, len(requests.rows)))
     for field, each in MATCH_EFFECTS.items():
-        effects += np.array(each)[:, None] * weights[requests.matches[field]]
-    intents = np.bincount(requests.items.intent_rows, weights[requests.matches["853"]], len(requests.rows))
-    return effects + np.array(MATCH_INTENT_EFFECTS)[:, None] * intents
+        matched = weights[requests.matches[field]]
+        if field == "853":
+            matched = np.bincount(requests.items.intent_rows, matched, len(requests.rows))
+        effects += np.array(each)[:, None] * matched
+    return effects
 
 
 @functools.cache
@@ -223,6 +233,23 @@ def _intercept(logits: np.ndarray, weights: np.ndarray, rate: float) -> float:
         found = float((weights * randomness.sigmoid(middle + logits)).sum() / weights.sum())
         low, high = (middle, high) if found < rate else (low, middle)
     return round((low + high) / 2, 6)
+
+
+def _overlap(a: np.ndarray, b: np.ndarray, click_strength: float, conversion_strength: float) -> float:
+    """How much of a to take from b, so that rates that depend on b alone are the same with clicks as without.
+
+    Without correlation would nearly do, but a and b are not quite normal, and what is left would look like selection
+    bias where there should be none. Newton's method from the covariance: the ratio of means is all but linear.
+    """
+    overlap = float((a * b).mean() / (a * a).mean())
+    clicks = randomness.exp(click_strength * a)
+    for _ in range(OVERLAP_STEPS if click_strength * conversion_strength > 0 else 0):
+        rest = b - overlap * a
+        strength = conversion_strength / float(rest.std())
+        conversions = randomness.exp(strength * rest)
+        ratio = float((clicks * conversions).mean() / (clicks.mean() * conversions.mean()))
+        overlap += (ratio - 1) / (click_strength * strength)
+    return round(overlap, 6)
 
 
 def _in_units(probabilities: np.ndarray) -> np.ndarray:

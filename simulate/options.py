@@ -8,7 +8,7 @@ import dataclasses
 ALICCP_REQUESTS = 730_600
 
 DEFAULT_USERS_PER_REQUEST = 0.56
-DEFAULT_ITEMS_PER_REQUEST = 4.9
+DEFAULT_ITEMS_PER_REQUEST = 5.2
 
 
 @dataclasses.dataclass(frozen=True)
