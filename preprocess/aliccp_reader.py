@@ -120,9 +120,9 @@ class AliccpReader:
         found = [row for _, row in good]
         features = [feature for row in found for feature in row.features]
         columns = {rows.PLACE: np.array([place for place, _ in good], np.int64)}
-        for name, kind in self._columns.items():
-            if name in _LABELS:
-                columns[name] = np.array([getattr(row, name) for row in found], kind.to_pandas_dtype())
+        if not self._is_context:
+            labels = ((rows.SAMPLE_ID, np.int64), (rows.CLICK, np.uint8), (rows.CONVERSION, np.uint8))
+            columns |= {name: np.array([getattr(row, name) for row in found], dtype) for name, dtype in labels}
         counts = np.array([len(row.features) for row in found], np.int32)
         return Rows(
             columns={**columns, "count": counts},
