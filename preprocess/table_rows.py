@@ -121,7 +121,7 @@ class _TableParser:
         column = self._schema.columns.sample_id
         if not column:
             return self._cells.place
-        as_field = Field(name=column, group="-", side="impression", kind="one", type=ID)
+        as_field = Field(name="-", group="-", side="impression", kind="one", type=ID)
         texts = self._cells.texts[column]
         filled = pc.greater(pc.binary_length(texts), 0).to_numpy(zero_copy_only=False)
         ids = np.zeros(self._size, np.int64)
