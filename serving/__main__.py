@@ -7,6 +7,7 @@ machine without TensorFlow Serving. In production use TensorFlow Serving itself.
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import signal
 import sys
@@ -31,6 +32,7 @@ from serving.model_config import (
 )
 from serving.models import Models
 from serving.rest_api import RestApi
+from serving.servable import Servable
 from serving.try_page import TryPage
 
 FLAGS = flags.FLAGS
@@ -103,7 +105,8 @@ def run(argv: list[str]) -> None:
     sys.setswitchinterval(0.0005)
     try:
         metrics = Metrics()
-        models = Models(model_configs(), metrics)
+        load = functools.partial(Servable, timeout_ms=FLAGS.rest_api_timeout_in_ms)
+        models = Models(model_configs(), metrics, load)
         application = make_application(models, metrics)
         models.poll()
         if FLAGS.file_system_poll_wait_seconds > 0:

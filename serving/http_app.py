@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from absl import logging
 from aiohttp import web
 
+from serving.json_document import ENCODING
 from serving.metrics import CONTENT_TYPE as METRICS_CONTENT_TYPE
 from serving.metrics import Metrics
 from serving.predict_json import document_text
@@ -20,6 +21,7 @@ from serving.status import Code, ServingError
 from serving.tensor_json import string_text
 from serving.try_page import TryPage
 
+ERROR = "error"
 TRY_PATH = "/try"
 TRY_MODELS_PATH = "/try/models"
 
@@ -95,7 +97,7 @@ class HttpApp:
         call = self._pool.submit(self._api.call, address, body)
         call.add_done_callback(self._count_done)
         try:
-            # Where the time is up, a call that still waits is taken out of the queue; one in the graph runs on.
+            # Where the time is up, a call that still waits leaves the queue; one in the graph is ended by the session.
             return await asyncio.wait_for(asyncio.wrap_future(call), self._limits.timeout_seconds)
         except asyncio.TimeoutError as error:
             problem = f"no answer within {self._limits.timeout_seconds:g} s (--rest_api_timeout_in_ms)"
@@ -138,4 +140,6 @@ def _json_response(body: bytes, status: int = 200) -> web.Response:
 
 
 def _error_response(message: str, status: int) -> web.Response:
-    return _json_response(document_text("error", string_text(message)) if message else b"", status)
+    # A message may quote bytes of the body that are no UTF-8; not every client could read the answer then.
+    readable = message.encode(*ENCODING).decode("utf-8", "replace")
+    return _json_response(document_text(ERROR, string_text(readable)) if message else b"", status)

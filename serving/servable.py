@@ -46,8 +46,14 @@ class Signature:
 class Servable:
     """A version in memory. Several threads may run it at a time; `close` only when none does."""
 
-    def __init__(self, name: str, version: int, path: str) -> None:
+    def __init__(self, name: str, version: int, path: str, timeout_ms: int = 0) -> None:
         """Loads the SavedModel in `path` and runs its warm-up.
+
+        Args:
+            name: of the model.
+            version: number of the version.
+            path: folder of the version.
+            timeout_ms: when a call that is still in the graph is ended; 0: never.
 
         Raises:
             Exception: whatever TensorFlow raises for a folder that is no whole SavedModel, and ServingError for a
@@ -56,6 +62,7 @@ class Servable:
         self.name = name
         self.version = version
         self.path = path
+        self._timeout_ms = timeout_ms
         # A Session, not `tf.saved_model.load`: it checks no static shapes, as TensorFlow Serving does not, and on
         # the graph of an Estimator's export a call takes a fifth of the time.
         graph = tf.Graph()
@@ -136,6 +143,7 @@ class Servable:
                 options = config_pb2.CallableOptions(
                     feed=[definition.inputs[key].name for key in self.signatures[name].inputs],
                     fetch=[definition.outputs[key].name for key in self.signatures[name].outputs],
+                    run_options=config_pb2.RunOptions(timeout_in_ms=self._timeout_ms),
                 )
                 self._callables[name] = self._session._make_callable_from_options(options)
             return self._callables[name]
@@ -181,14 +189,13 @@ def warmup_logs(path: str) -> Iterator[prediction_log_pb2.PredictionLog]:
 
 
 def _signature(definition: Any) -> Signature:
-    inputs = {key: tf.as_dtype(info.dtype).name for key, info in definition.inputs.items()}
+    # In order of their names: the map of the protocol buffer has another order in every process.
+    infos = sorted(definition.inputs.items())
+    inputs = {key: tf.as_dtype(info.dtype).name for key, info in infos}
     return Signature(
         inputs={key: _DTYPE_NAMES.get(name, name) for key, name in inputs.items()},
-        ranks={
-            key: -1 if info.tensor_shape.unknown_rank else len(info.tensor_shape.dim)
-            for key, info in definition.inputs.items()
-        },
-        outputs=tuple(definition.outputs),
+        ranks={key: -1 if info.tensor_shape.unknown_rank else len(info.tensor_shape.dim) for key, info in infos},
+        outputs=tuple(sorted(definition.outputs)),
     )
 
 

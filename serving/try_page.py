@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import importlib.resources
+import math
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from serving.models import Models
@@ -67,13 +68,10 @@ def sample_inputs(path: str) -> dict[str, Any] | None:
 
 
 def _json_value(value: Any) -> Any:
+    """Value for the form. Ids become texts, which a browser does not round; NaN, a padding, becomes null."""
     if isinstance(value, list):
         return [_json_value(element) for element in value]
-    if isinstance(value, float) and value != value:
-        return None
-    if not isinstance(value, bytes):
-        return value
-    try:
-        return value.decode("utf-8")
-    except UnicodeDecodeError:
-        return {"b64": base64.b64encode(value).decode()}
+    if isinstance(value, float):
+        # The shortest text of the 32-bit number, not the digits that it has as a double.
+        return None if math.isnan(value) else float(str(np.float32(value)))
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
