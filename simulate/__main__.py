@@ -7,7 +7,7 @@ import sys
 from absl import app, flags
 
 from simulate.options import Options
-from simulate.simulation import OutputExistsError, simulate
+from simulate.simulation import simulate
 
 FLAGS = flags.FLAGS
 
@@ -39,7 +39,7 @@ def run(argv: list[str]) -> None:
     try:
         options = Options(**{name: FLAGS[name].value for name in OPTION_FLAGS})
         report = simulate(options, FLAGS.output_dir, FLAGS.overwrite, progress=True)
-    except (ValueError, OutputExistsError) as error:
+    except (ValueError, OSError) as error:
         sys.exit(f"simulate: {error}")
     for split, found in report["splits"].items():
         print(

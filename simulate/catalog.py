@@ -34,6 +34,7 @@ ITEM_HEAD = 0.5
 ITEM_ROOTS = 3
 BRANDED_ITEMS = 0.71
 INTENTS_SPREAD = 6.6
+INTENT_STEPS = 65_536
 # Larger than the number of items of any category, and prime: multiplying by it permutes them.
 SCRAMBLE = 2_147_483_647
 
@@ -140,12 +141,14 @@ class Catalog:
         return Items(item, category, shop, np.where(branded < BRANDED_ITEMS, brand, -1), intents, rows)
 
     def liked_intents(self, category: np.ndarray, units: np.ndarray) -> np.ndarray:
-        """Intents of people who like a category, as its items have them: int64 [n]; may lie beyond its block."""
-        shifted = units * (1 << 16)
-        step, start = np.divmod(shifted, 1)
-        step *= 2.0**-16
-        steps = (step * step * INTENTS_SPREAD).astype(np.int64)
-        return (self._first_intents(category, start) + steps) % self.intents[-1]
+        """Intents of people who like a category, as its items have them: int64 [n]; may lie beyond its block.
+
+        The first 16 bits of a unit say how far into a run the intent is, the others where the run begins.
+        """
+        digits = units * INTENT_STEPS
+        step = np.floor(digits)
+        steps = (_square(step / INTENT_STEPS) * INTENTS_SPREAD).astype(np.int64)
+        return (self._first_intents(category, digits - step) + steps) % self.intents[-1]
 
     def _first_intents(self, category: np.ndarray, units: np.ndarray) -> np.ndarray:
         """Where a run of intents begins: mostly at the head of the category's block."""

@@ -44,8 +44,9 @@ MATCH_EFFECTS = {"508": (1.0, 0.0), "509": (0.3, 1.0), "702": (0.3, 1.0), "853":
 HISTORY_EFFECTS = (1.0, 0.0)
 PLACE_EFFECTS = (-0.6, 0.2, 1.5)
 
-# Requests of the train split whose impressions stand for all: interests are standardized and rates set on them.
-MIN_PILOT, MAX_PILOT = 512, 4096
+# Requests of the train split, its first, that stand for all: interests are standardized on them. Rates are set on more,
+# as they depend on how active users happen to be; below that many requests they are exact but for the draw of labels.
+MIN_PILOT, MAX_PILOT, MAX_RATE_PILOT = 512, 4096, 16_384
 PILOT_CHUNK = 256
 BISECTIONS = 60
 OVERLAP_STEPS = 4
@@ -87,13 +88,9 @@ class Interest:
             name: randomness.stream(world.options.seed, f"effect of {name}")
             for name in (*PROFILE_SIZES, "user", "category", "intent", "brand", "shop", "item", "past", "style")
         }
-        pilot = min(max(world.options.requests, MIN_PILOT), MAX_PILOT)
-        starts = range(0, pilot, PILOT_CHUNK)
-        parts = [self._observe(world, start, min(pilot, start + PILOT_CHUNK)) for start in starts]
-        components, places, hidden = (np.concatenate(part, axis=-1) for part in zip(*parts, strict=True))
-        self._standardize(components, places)
-        click_logits, conversion_logits = self._logits_of(components, places, hidden)
-        self.alpha = _intercept(click_logits, np.ones(len(places)), self._options.click_rate)
+        self._standardize(*self._observe(world, 0, _pilot(world.options.requests, MAX_PILOT))[:2])
+        click_logits, conversion_logits = self._pilot_logits(world)
+        self.alpha = _intercept(click_logits, np.ones(len(click_logits)), self._options.click_rate)
         clicks = randomness.sigmoid(self.alpha + click_logits)
         self.beta = _intercept(conversion_logits, clicks, self._options.conversion_rate)
 
@@ -112,8 +109,20 @@ class Interest:
         return Truth(p_click, p_conversion, drawn[0] < p_click, drawn[1] < p_conversion)
 
     def _observe(self, world: World, start: int, stop: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        requests = world.draw(names.TRAIN, start, stop)
-        return self._components(requests), requests.places, self._hidden(requests)
+        """Components, places and hidden causes of the impressions of some requests of the train split."""
+        parts = []
+        for first in range(start, stop, PILOT_CHUNK):
+            requests = world.draw(names.TRAIN, first, min(stop, first + PILOT_CHUNK))
+            parts.append((self._components(requests), requests.places, self._hidden(requests)))
+        components, places, hidden = (np.concatenate(part, axis=-1) for part in zip(*parts, strict=True))
+        return components, places, hidden
+
+    def _pilot_logits(self, world: World) -> np.ndarray:
+        """Logits without intercepts of the impressions that stand for all: float64 [TASKS, impressions]."""
+        pilot = _pilot(world.options.requests, MAX_RATE_PILOT)
+        starts = range(0, pilot, PILOT_CHUNK)
+        parts = [self._logits_of(*self._observe(world, start, min(pilot, start + PILOT_CHUNK))) for start in starts]
+        return np.concatenate(parts, axis=1)
 
     def _hidden(self, requests: Requests) -> np.ndarray:
         return randomness.normals(requests.impression_bits(self._options.seed, "hidden"), 0)
@@ -187,20 +196,20 @@ class Interest:
             sums[1] += self._scales[1, part] * (b - self._overlaps[part] * a)
         return sums
 
-    def _logits_of(
-        self, components: np.ndarray, places: np.ndarray, hidden: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Logits without intercepts: float64 [impressions] twice."""
+    def _logits_of(self, components: np.ndarray, places: np.ndarray, hidden: np.ndarray) -> np.ndarray:
+        """Logits without intercepts: float64 [TASKS, impressions]."""
         options = self._options
         a, b = self._sums(components) - self._means[:, None]
         a = a / self._deviations[0]
         b = (b - self._overlap * a) / self._deviations[1]
         interest = math.sqrt(1 - options.kappa**2) * a + options.kappa * self._place_effects[places]
         conversion = options.rho * a + math.sqrt(1 - options.rho**2) * b
-        return (
-            options.click_strength * interest + options.gamma * hidden,
-            options.conversion_strength * conversion + options.gamma * hidden,
-        )
+        hidden = options.gamma * hidden
+        return np.stack([options.click_strength * interest + hidden, options.conversion_strength * conversion + hidden])
+
+
+def _pilot(requests: int, most: int) -> int:
+    return min(max(requests, MIN_PILOT), most)
 
 
 def _normal_lanes(random_bits: np.ndarray, lanes: int) -> np.ndarray:

@@ -9,7 +9,7 @@ from simulate.interest import Interest
 from simulate.options import Options
 from simulate.summary import Summary
 
-REQUESTS = 4_000
+REQUESTS = 3_000
 
 
 def observe(**parameters):
