@@ -12,10 +12,10 @@ from tqdm import tqdm
 
 from features import names
 from simulate import malformed
-from simulate.exposure import World
+from simulate.exposure import Requests, World
 from simulate.interest import Interest
 from simulate.log_format import TRUTH_HEADER, Lines, LogFormat
-from simulate.malformed import CONTEXT_ROW, IMPRESSION_ROW, Placement
+from simulate.malformed import CONTEXT_ROW, IMPRESSION_ROW, Defect, Placement
 from simulate.options import Options
 from simulate.summary import Summary
 
@@ -77,12 +77,22 @@ class _File:
         self._file.close()
 
 
+@dataclasses.dataclass(frozen=True)
+class _Broken:
+    """A broken line that goes before the `index`-th line of a chunk."""
+
+    index: int
+    line: bytes
+    row: str
+    defect: Defect
+
+
 class _Writer:
     def __init__(self, options: Options, output_dir: str, progress: bool) -> None:
         self._options = options
         self._output_dir = output_dir
         self._files: list[_File] = []
-        self._broken: list[dict[str, Any]] = []
+        self._listed: list[dict[str, Any]] = []
         self._world = World(options)
         self._interest = Interest(self._world)
         self._format = LogFormat(self._world.catalog)
@@ -98,7 +108,7 @@ class _Writer:
         self._bar.close()
         report = {**_described(self._options, self._interest), "splits": splits}
         if self._options.malformed:
-            self._write_json(MALFORMED_FILE, sorted(self._broken, key=lambda row: (row["file"], row["offset"])))
+            self._write_json(MALFORMED_FILE, sorted(self._listed, key=lambda row: (row["file"], row["offset"])))
         self._write_json(SIMULATION_FILE, report)
         self._publish()
         return report
@@ -138,42 +148,46 @@ class _Writer:
         context_lines = self._format.common_lines(requests, keys)
         truth_lines = self._format.truth_lines(truth, first_id)
         truth_file.write(truth_lines.data, len(truth.click))
+        self._write_lines(
+            skeleton, impression_lines, self._broken_impressions(split, start, requests, impression_lines)
+        )
+        self._write_lines(common, context_lines, self._broken_contexts(split, start, stop, context_lines))
+
+    def _broken_impressions(self, split: str, start: int, requests: Requests, lines: Lines) -> list[_Broken]:
+        """Broken rows for a chunk of sample_skeleton, whose first line is of request `start`."""
         firsts = requests.lengths.cumsum() - requests.lengths
-
-        inserted = []
-        for placed in self._placed(split, IMPRESSION_ROW, start, stop):
+        broken = []
+        for placed in self._placed(split, IMPRESSION_ROW, start, start + len(firsts)):
             first = int(firsts[placed.request - start])
-            line = malformed.broken_impression(placed, impression_lines.line(first), first_id + first)
-            inserted.append((first + placed.impression, line, placed))
-        self._write_lines(skeleton, impression_lines, inserted, IMPRESSION_ROW)
+            good = lines.line(first)
+            first_id = int(good[: good.index(b",")])
+            row = malformed.broken_impression(placed, good, first_id)
+            broken.append(_Broken(first + placed.impression, row, IMPRESSION_ROW, placed.defect))
+        return broken
 
-        inserted = []
+    def _broken_contexts(self, split: str, start: int, stop: int, lines: Lines) -> list[_Broken]:
+        """Broken rows for a chunk of common_features."""
+        broken = []
         for placed in self._placed(split, CONTEXT_ROW, start, stop):
-            key = self._world.context_keys(split, placed.earlier, placed.earlier + 1)[0]
+            earlier_key = self._world.context_keys(split, placed.earlier, placed.earlier + 1)[0]
             at = placed.request - start
-            inserted.append((at + 1, malformed.broken_context(placed, context_lines.line(at), key), placed))
-        self._write_lines(common, context_lines, inserted, CONTEXT_ROW)
+            row = malformed.broken_context(placed, lines.line(at), earlier_key)
+            broken.append(_Broken(at + 1, row, CONTEXT_ROW, placed.defect))
+        return broken
 
     def _placed(self, split: str, row: str, start: int, stop: int) -> list[Placement]:
         return [placed for placed in self._plan.get((split, row), []) if start <= placed.request < stop]
 
-    def _write_lines(self, file: _File, lines: Lines, inserted: list[tuple[int, bytes, Placement]], row: str) -> None:
-        """Writes lines with broken ones between them."""
+    def _write_lines(self, file: _File, lines: Lines, broken: list[_Broken]) -> None:
+        """Writes lines with broken ones between them, and notes where those are."""
         written = 0
-        for index, line, placed in inserted:
-            file.write(lines.data[lines.starts[written] : lines.starts[index]], index - written)
-            written = index
-            self._broken.append(
-                {
-                    "file": file.name,
-                    "line": file.lines + 1,
-                    "offset": file.bytes,
-                    "reason": placed.defect.reason,
-                    "row": row,
-                    "detail": placed.defect.detail,
-                }
-            )
-            file.write(line, 1)
+        for each in broken:
+            file.write(lines.data[lines.starts[written] : lines.starts[each.index]], each.index - written)
+            written = each.index
+            place = {"file": file.name, "line": file.lines + 1, "offset": file.bytes}
+            kind = {"reason": each.defect.reason, "row": each.row, "detail": each.defect.detail}
+            self._listed.append({**place, **kind})
+            file.write(each.line, 1)
         file.write(lines.data[lines.starts[written] :], len(lines.starts) - 1 - written)
 
     def _open(self, name: str) -> _File:
