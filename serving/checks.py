@@ -19,13 +19,18 @@ def require(message: str, names: Sequence[str], holds: tf.Tensor) -> tf.Operatio
     return tf.debugging.Assert(tf.reduce_all(holds), [message, wrong], summarize=len(names))
 
 
-def require_of_places(message: str, names: Sequence[str], wrong_places: tf.Tensor) -> tf.Operation:
-    """Fails with the message and the names of the inputs in which something is wrong.
+def require_of_values(message: str, names: Sequence[str], edges: tf.Tensor, holds: tf.Tensor) -> tf.Operation:
+    """Fails with the message and the names of the inputs that have a value that does not hold.
 
     Args:
         message: what is required.
         names: inputs, n of them.
-        wrong_places: int [m], the input of each thing that is wrong; none where all is right.
+        edges: int64 [n + 1], first value of each input among all values.
+        holds: bool [values].
     """
-    found = tf.gather(tf.constant(list(names)), tf.unique(wrong_places)[0])
-    return tf.debugging.Assert(tf.equal(tf.size(wrong_places), 0), [message, found], summarize=len(names))
+    # Which input a value is of is searched for the wrong ones alone, of which there are nearly always none.
+    wrong = tf.where(tf.logical_not(holds))[:, 0]
+    inputs = tf.unique(tf.searchsorted(edges[1:], wrong, side="right"))[0]
+    return tf.debugging.Assert(
+        tf.reduce_all(holds), [message, tf.gather(tf.constant(list(names)), inputs)], summarize=len(names)
+    )

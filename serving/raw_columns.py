@@ -1,4 +1,4 @@
-"""Raw values of fields as a caller sent them, whatever the form of the call: ragged columns, one for each field."""
+"""Raw values of fields as a caller sent them, whatever the form of the call: one column for each field."""
 
 from __future__ import annotations
 
@@ -7,18 +7,41 @@ import dataclasses
 import tensorflow as tf
 
 from features import names
-from features.schema import NUMBER, STRING, Field
+from features.schema import ID, NUMBER, STRING, Field
+
+PADDING: dict[str, int | str | float] = {
+    ID: names.PADDING_ID,
+    STRING: names.PADDING_STRING,
+    NUMBER: names.PADDING_NUMBER,
+}
 
 
 @dataclasses.dataclass(frozen=True)
-class RawColumn:
-    """Values of a field in a call, padding included.
+class OneColumn:
+    """Values of a field of kind one; padding where a row has none.
+
+    Rows are requests for a context field, impressions for another.
 
     Attributes:
         field: what they are values of.
-        values: int64, string or float32 [n].
+        values: int64, string or float32 [rows].
+        weights: float32 [rows]; None for a field without.
+    """
+
+    field: Field
+    values: tf.Tensor
+    weights: tf.Tensor | None
+
+
+@dataclasses.dataclass(frozen=True)
+class ManyColumn:
+    """Values of a field of kind many, with padding anywhere among them.
+
+    Attributes:
+        field: what they are values of.
+        values: int64 or string [n].
         weights: float32 [n]; None for a field without.
-        row_splits: int64 [rows + 1]; rows are requests for a context field, impressions for another.
+        row_splits: int64 [rows + 1].
     """
 
     field: Field
@@ -26,22 +49,24 @@ class RawColumn:
     weights: tf.Tensor | None
     row_splits: tf.Tensor
 
-    def is_padding(self) -> tf.Tensor:
-        """Which values stand for no value: bool [n]."""
-        if self.field.type == NUMBER:
-            return tf.math.is_nan(self.values)
-        padding = names.PADDING_STRING if self.field.type == STRING else names.PADDING_ID
-        return tf.equal(self.values, padding)
-
 
 @dataclasses.dataclass(frozen=True)
 class RawCall:
-    """What a call asks for.
+    """What a call asks for: the columns of all fields.
 
     Attributes:
-        columns: of every field of the schema, in its order.
+        ones: of the fields of kind one.
+        manys: of the fields of kind many.
         impression_splits: int64 [requests + 1], first impression of each request.
     """
 
-    columns: list[RawColumn]
+    ones: list[OneColumn]
+    manys: list[ManyColumn]
     impression_splits: tf.Tensor
+
+
+def is_padding(field: Field, values: tf.Tensor) -> tf.Tensor:
+    """Which values stand for no value: bool [n]."""
+    if field.type == NUMBER:
+        return tf.math.is_nan(values)
+    return tf.equal(values, PADDING[field.type])

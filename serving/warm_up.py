@@ -12,7 +12,6 @@ from tensorflow.core.framework.tensor_pb2 import TensorProto
 from tensorflow_serving.apis import classification_pb2, predict_pb2, prediction_log_pb2
 
 from features import names, raw_requests
-from features.parse_spec import RAW_DTYPES
 from features.raw_requests import RawRequest
 from features.schema import Schema
 from serving import columnar, raw_examples, receivers, saved_model_files
@@ -60,10 +59,8 @@ def _shared_context_tensors(request: RawRequest, schema: Schema) -> dict[str, Te
     columns = columnar.columnar_inputs(request, schema)
     tensors: dict[str, TensorProto] = {}
     for field in schema.fields:
-        dtypes = {field.name: RAW_DTYPES[field.type]}
-        if field.weighted:
-            dtypes[field.weight_key] = receivers.WEIGHT_DTYPE
-        tensors |= {key: tf.make_tensor_proto(columns[key], dtype) for key, dtype in dtypes.items()}
+        for key, dtype in receivers.input_dtypes(field).items():
+            tensors[key] = tf.make_tensor_proto(columns[key], dtype)
     return tensors
 
 
