@@ -76,17 +76,18 @@ def embed(
 def _embedded(
     requests: Requests, schema: Schema, pooled: tf.Tensor, context_bags: tf.Tensor, looked_up: tf.Tensor
 ) -> Embedded:
+    """Cuts the pooled vectors [bags, size] up. Split and unstack, not slices: their gradients copy, slices' also add."""
     size = int(looked_up.shape[1])
     fields: dict[str, tf.Tensor] = {}
-    sides = []
-    for side, vectors in (
-        (schema.context_fields, pooled[:context_bags]),
-        (schema.impression_fields, pooled[context_bags:]),
-    ):
-        sides.append(tf.reshape(vectors, [-1, len(side) * size]) if side else None)
-        cube = tf.reshape(vectors, [-1, max(len(side), 1), size])
-        fields |= {field.name: cube[:, i, :] for i, field in enumerate(side)}
-    return Embedded(requests, fields, Representation(requests, *sides), looked_up)
+    parts: list[tf.Tensor | None] = []
+    sides = (schema.context_fields, schema.impression_fields)
+    vectors = tf.split(pooled, [context_bags, tf.shape(pooled)[0] - context_bags])
+    for side, rows in zip(sides, vectors, strict=True):
+        parts.append(tf.reshape(rows, [-1, len(side) * size]) if side else None)
+        if side:
+            columns = tf.unstack(tf.reshape(rows, [-1, len(side), size]), axis=1)
+            fields |= {field.name: column for field, column in zip(side, columns, strict=True)}
+    return Embedded(requests, fields, Representation(requests, *parts), looked_up)
 
 
 def bags_of(features: Features, field: Field, count: tf.Tensor, combiner: str) -> Bags:
