@@ -101,7 +101,7 @@ class AliccpReader:
         single[known] = self._is_single[found.field[known]]
         cells = row[single] * self._field_count + found.field[single]
         seen = np.bincount(cells, minlength=len(found) * self._field_count)
-        return doubtful | (seen.reshape(len(found), -1) > 1).any(axis=1)
+        return doubtful | (seen.reshape(len(found), self._field_count) > 1).any(axis=1)
 
     def _checked_rows(
         self, lines: Lines, chosen: np.ndarray, places: np.ndarray, fields: _FieldNumbers

@@ -95,6 +95,8 @@ def _context_of_first_row(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Context of each key's first impression (int64 [keys]), and which impressions have another (bool)."""
     count = context_key.max(initial=-1) + 1
+    if not len(impressions):
+        return np.full(count, -1, np.int64), np.zeros(0, bool)
     high, low = impressions.columns[rows.DIGEST_HIGH], impressions.columns[rows.DIGEST_LOW]
     distinct, first = np.unique(impression_key, return_index=True)
     first_row = np.zeros(count, np.int64)

@@ -110,7 +110,9 @@ class PieceReader:
 
     def _request_in_pieces(self, part: _Range, request: bytes, limit: int) -> Iterator[Joined]:
         """Pieces of one request, each with its context and a multiple of the record limit of impressions."""
-        contexts = [_of_request(found, request) for found in self._read(CONTEXTS, part)]
+        contexts = [
+            found for found in (_of_request(found, request) for found in self._stream(CONTEXTS, part)) if len(found)
+        ]
         record = self._job.options.record_limit
         waiting: list[Rows] = []
         for found in self._stream(IMPRESSIONS, part):
@@ -118,7 +120,9 @@ class PieceReader:
             if sum(_ROW_BYTES * len(w) + _FEATURE_BYTES * len(w.key) for w in waiting) <= limit:
                 continue
             joined = self._join(contexts, waiting)
-            contexts = contexts if self._job.repeats_context else [rows.concatenate(contexts).take(np.arange(1))]
+            if not self._job.repeats_context:
+                # The first is used, and the others have been rejected now.
+                contexts = [context.take(np.arange(1)) for context in contexts[:1]]
             # At least one row stays: the context of the request's first row is that of the rows that follow.
             cut = (len(joined.impressions) - 1) // record * record
             waiting = [joined.impressions.take(np.arange(max(cut, 0), len(joined.impressions)))]

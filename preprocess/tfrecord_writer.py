@@ -17,7 +17,7 @@ import pyarrow as pa
 from preprocess.options import GZIP
 
 # By measurement on a simulated log at full width: see docs/record-format.md.
-_GZIP_LEVEL = 6
+_GZIP_LEVEL = 4
 # zlib's code for a gzip header (16) and the largest window; the header's time is 0, so equal records give equal files.
 _GZIP_WINDOW = 16 + zlib.MAX_WBITS
 

@@ -4,7 +4,6 @@ import bisect
 import csv
 import dataclasses
 import io
-import math
 from collections import Counter
 
 import numpy as np
@@ -24,13 +23,6 @@ class Row:
     click: int = 0
     conversion: int = 0
     context_cells: tuple = ()
-
-
-@dataclasses.dataclass
-class Result:
-    vocabulary: dict
-    requests: dict  # split -> list of requests in output order
-    rejected: set  # (file number, offset, reason)
 
 
 def aliccp_row(schema, line, is_context, place):
@@ -98,15 +90,19 @@ def table_row(schema, header, cells, place):
     click, conversion = labels(cells[columns.click], cells[columns.conversion], problems)
     values = {}
     for field in schema.fields:
-        try:
-            found, weights = parse_cell(field, cells[field.column])
-            values[field.name] = list(zip(found, weights or [1.0] * len(found), strict=True))
-        except ValueProblem as problem:  # noqa: PERF203
-            problems.append(problem.reason)
+        values[field.name] = []
+        cell = cells[field.column]
+        for entry in cell.split(field.value_separator) if field.is_many else [cell]:
+            try:
+                found, weights = parse_cell(field, entry)
+                values[field.name] += zip(found, weights or [1.0] * len(found), strict=True)
+            except ValueProblem as problem:  # noqa: PERF203
+                problems.append(problem.reason)
     if problems:
         raise ValueProblem(min(problems, key=reject_reasons.REASONS.index), cells)
     number = (place[0] << 40) + place[1]
-    request = cells[columns.request].encode() if columns.request else str(number).encode()
+    request = cells[columns.request].encode() if columns.request else b""
+    request = request or b"\0" + str(number).encode()
     context = tuple(cells[field.column] for field in schema.context_fields)
     return Row(place, request, values, number if sample_id is None else sample_id, click, conversion, context)
 
@@ -156,9 +152,10 @@ def csv_cells(header, line):
     if not line.strip():
         raise ValueProblem(reject_reasons.BLANK_LINE, line)
     try:
-        cells = next(csv.reader([line.decode().rstrip("\r\n")]))
+        text = line.decode().rstrip("\r\n")
     except UnicodeDecodeError as error:
         raise ValueProblem(reject_reasons.NOT_UTF8, line) from error
+    cells = [] if "\r" in text else next(csv.reader([text]))
     if len(cells) != len(header):
         raise ValueProblem(reject_reasons.WRONG_COLUMN_COUNT, line)
     return dict(zip(header, cells, strict=True))
@@ -188,19 +185,39 @@ def contexts_of_first_rows(schema, impressions, rejected):
     return {key: {name: row.values.get(name, []) for name in names_} for key, row in first.items()}, kept
 
 
+def order_key(key, seed):
+    """Order key of a request: unsigned."""
+    salt = int(keys.mix64(np.array([seed]))[0])
+    return int(keys.mix64(np.array([keys.fingerprint64(key) ^ salt]))[0]) % (1 << 64)
+
+
 def requests_of(schema, contexts, impressions, seed=0):
     """Requests (key, context values, impressions) in output order."""
     grouped = {}
     for row in impressions:
         grouped.setdefault(row.request, []).append(row)
-    salt = int(keys.mix64(np.array([seed]))[0])
+    ordered = sorted(grouped, key=lambda key: (order_key(key, seed), key))
+    return [(key, contexts.get(key), grouped[key]) for key in ordered]
 
-    def order(key):
-        mixed = keys.mix64(np.array([keys.fingerprint64(key) ^ salt]))[0]
-        return int(mixed) % (1 << 64), key
 
-    ordered = sorted(grouped, key=order)
-    return [(order(key)[0], contexts.get(key), grouped[key]) for key in ordered]
+def drawn(key):
+    """A number from 0 to 1 that decides the split of a request with this order key."""
+    signed = key - (1 << 64) if key >= 1 << 63 else key
+    return (int(keys.mix64(np.array([signed ^ 0x5EED]))[0]) % (1 << 64)) / 2**64
+
+
+def table_requests(schema, rows, rejected, seed, split, test_fraction=0.2):
+    """Requests of a table by split."""
+    impressions = without_duplicates(rows, rejected)
+    contexts, impressions = contexts_of_first_rows(schema, impressions, rejected)
+    found = requests_of(schema, contexts, impressions, seed)
+    if split:
+        return {split: found}
+    is_test = [drawn(order_key(request[0], seed)) < test_fraction for request in found]
+    return {
+        names.TRAIN: [request for request, test in zip(found, is_test, strict=True) if not test],
+        names.TEST: [request for request, test in zip(found, is_test, strict=True) if test],
+    }
 
 
 def key_of(schema, field, value, boundaries):
@@ -258,11 +275,3 @@ def remap(schema, field, pairs, vocabulary, boundaries, oov):
         found = [(new_id, weight) for new_id, weight in found if new_id is not None]
     named = [(schema.oov_id(field) if new_id is None else new_id, weight) for new_id, weight in found]
     return named or [(schema.missing_id(field), 1.0)]
-
-
-def shard_of(order_key, shards):
-    return ((order_key >> 32) * shards) >> 32
-
-
-def is_number(text):
-    return math.isfinite(float(text))
