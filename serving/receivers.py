@@ -30,10 +30,6 @@ class Input:
     placeholder: tf.Tensor
     shape: tuple[int | None, ...]
 
-    def flat(self) -> tf.Tensor:
-        """Its values: [n]."""
-        return tf.reshape(self.placeholder, [-1])
-
 
 Inputs = dict[str, Input]
 
@@ -54,43 +50,44 @@ def shared_context(schema: Schema) -> tuple[Inputs, RawCall]:
     shapes = {name: _Shape.of(given.placeholder) for name, given in inputs.items()}
     impression = [field.name for field in schema.impression_fields]
     candidates = tf.reduce_max(tf.stack([shapes[name].rows for name in impression]))
-    with tf.control_dependencies(_shape_checks(schema, shapes, candidates)):
-        one_request = tf.constant([0, 1], tf.int64)
-        ones, manys = [], []
-        for field in schema.fields:
-            rows = tf.constant(1, tf.int64) if field.is_context else candidates
-            values = inputs[field.name].flat()
-            weights = inputs[field.weight_key].flat() if field.weighted else None
-            if field.is_many:
-                count = shapes[field.name].size
-                splits = one_request * count
-                if not field.is_context:
-                    splits = tf.range(candidates + 1) * (count // tf.maximum(candidates, 1))
-                weights = None if weights is None else _filled(weights, 1.0, count)
-                manys.append(ManyColumn(field, values, weights, splits))
-            else:
-                weights = None if weights is None else _filled(weights, 1.0, rows)
-                ones.append(OneColumn(field, _filled(values, PADDING[field.type], rows), weights))
-        return inputs, RawCall(ones, manys, one_request * candidates)
+    flat = _checked(inputs, _shape_checks(schema, shapes, candidates))
+    one_request = tf.constant([0, 1], tf.int64)
+    ones, manys = [], []
+    for field in schema.fields:
+        rows = tf.constant(1, tf.int64) if field.is_context else candidates
+        values, weights = flat[field.name], flat.get(field.weight_key)
+        if field.is_many:
+            count = shapes[field.name].size
+            splits = one_request * count
+            if not field.is_context:
+                splits = tf.range(candidates + 1) * (count // tf.maximum(candidates, 1))
+            weights = None if weights is None else _filled(weights, 1.0, count)
+            manys.append(ManyColumn(field, values, weights, splits))
+        else:
+            weights = None if weights is None else _filled(weights, 1.0, rows)
+            ones.append(OneColumn(field, _filled(values, PADDING[field.type], rows), weights))
+    return inputs, RawCall(ones, manys, one_request * candidates)
 
 
 def examples(schema: Schema) -> tuple[Input, RawCall]:
     """Input `[n]` of serialized Examples; any feature may be absent from any of them. A call is n requests of one."""
     serialized = tf.compat.v1.placeholder(tf.string, [None])
     parsed = tf.io.parse_example(serialized, parse_spec.raw_example_spec(schema))
-    with tf.control_dependencies(_example_checks(schema, parsed)):
-        ones, manys = [], []
-        for field in schema.fields:
-            ragged = parsed[field.name]
-            weights = _weights_of_examples(ragged, parsed[field.weight_key]) if field.weighted else None
-            if field.is_many:
-                manys.append(ManyColumn(field, ragged.values, weights, ragged.row_splits))
-            else:
-                values = _first_of_rows(ragged, ragged.values, PADDING[field.type])
-                weights = None if weights is None else _first_of_rows(ragged, weights, 1.0)
-                ones.append(OneColumn(field, values, weights))
-        requests = tf.size(serialized, tf.int64)
-        return Input(serialized, (None,)), RawCall(ones, manys, tf.range(requests + 1))
+    checked = _example_checks(schema, parsed)
+    with tf.control_dependencies(checked):
+        parsed = {name: ragged.with_values(tf.identity(ragged.values)) for name, ragged in parsed.items()}
+    ones, manys = [], []
+    for field in schema.fields:
+        ragged = parsed[field.name]
+        weights = _weights_of_examples(ragged, parsed[field.weight_key]) if field.weighted else None
+        if field.is_many:
+            manys.append(ManyColumn(field, ragged.values, weights, ragged.row_splits))
+        else:
+            values = _first_of_rows(ragged, ragged.values, PADDING[field.type])
+            weights = None if weights is None else _first_of_rows(ragged, weights, 1.0)
+            ones.append(OneColumn(field, values, weights))
+    requests = tf.size(serialized, tf.int64)
+    return Input(serialized, (None,)), RawCall(ones, manys, tf.range(requests + 1))
 
 
 # Rectangular inputs.
@@ -104,6 +101,14 @@ def _placeholders(schema: Schema) -> Inputs:
         for key, dtype in input_dtypes(field).items():
             inputs[key] = Input(tf.compat.v1.placeholder(dtype, None), shape)
     return inputs
+
+
+def _checked(inputs: Inputs, found: Sequence[tf.Operation]) -> dict[str, tf.Tensor]:
+    """Values of the inputs, flat, behind the checks."""
+    flat = {name: tf.reshape(given.placeholder, [-1]) for name, given in inputs.items()}
+    # Around these alone: constants below control dependencies would be run in each call instead of folded.
+    with tf.control_dependencies(found):
+        return {name: tf.identity(values) for name, values in flat.items()}
 
 
 def _filled(values: tf.Tensor, filler: int | str | float, count: tf.Tensor) -> tf.Tensor:

@@ -105,7 +105,8 @@ def _manys(columns: Sequence[ManyColumn], vocabulary: GraphVocabulary) -> Featur
     stack = _without_dropped(_stacked(columns, vocabulary))
     names = [field.weight_key for field in stack.fields]
     with tf.control_dependencies([_weights_check(names, stack.edges, stack.weights)]):
-        stack = _with_missing(stack, vocabulary)
+        stack = dataclasses.replace(stack, weights=tf.identity(stack.weights))
+    stack = _with_missing(stack, vocabulary)
     sizes = stack.edges[1:] - stack.edges[:-1]
     ids = tf.split(stack.ids, sizes, num=len(columns))
     weights = tf.split(stack.weights, sizes, num=len(columns))
