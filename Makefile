@@ -5,12 +5,19 @@ BIN := $(VENV)/bin
 EXTRAS := io,dask,serving,test,bench
 PACKAGES := features simulate preprocess input_fn model_fn trainer serving
 
-.PHONY: setup test lint clean
+# make demo INPUT=DIR runs on the real Ali-CCP files in DIR; OUTPUT is where everything goes.
+INPUT :=
+OUTPUT := demo_output
+
+.PHONY: setup demo test lint bench clean
 
 setup: $(READY)
 
 $(READY): setup.py constraints.txt tools/setup_venv.sh
-	tools/setup_venv.sh $(VENV) $(EXTRAS) $@
+	@tools/setup_venv.sh $(VENV) $(EXTRAS) $@
+
+demo: $(READY)
+	@$(BIN)/python examples/aliccp/run.py --output_dir=$(OUTPUT) $(if $(INPUT),--input_dir=$(INPUT))
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -19,6 +26,9 @@ lint: $(READY)
 
 test: lint
 	$(BIN)/python -m pytest tests
+
+bench: $(READY)
+	$(BIN)/python benchmarks/run_all.py --folder=benchmarks/output
 
 clean:
 	rm -rf $(VENV) $(VENV).uv *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
