@@ -27,9 +27,10 @@ GOOD = [
 ]
 
 
+@pytest.mark.parametrize("booleans", [True, False])
 @pytest.mark.parametrize(("value", "dtype", "expected"), GOOD)
-def test_tensor_of_value(value, dtype, expected):
-    found = tensor(value, dtype)
+def test_tensor_of_value(value, dtype, expected, booleans):
+    found = tensor(value, dtype, booleans or True in value if isinstance(value, list) else booleans)
     assert found.dtype == expected.dtype and found.shape == expected.shape
     np.testing.assert_array_equal(found, expected)
 
@@ -59,10 +60,11 @@ BAD = [
 ]
 
 
+@pytest.mark.parametrize("booleans", [True, False])
 @pytest.mark.parametrize(("value", "dtype", "message"), BAD)
-def test_value_that_is_no_tensor(value, dtype, message):
+def test_value_that_is_no_tensor(value, dtype, message, booleans):
     with pytest.raises(ServingError) as raised:
-        tensor(value, dtype)
+        tensor(value, dtype, booleans or value == [True])
     assert message in str(raised.value)
 
 
@@ -89,7 +91,16 @@ def decimal_by_hand(value):
 )
 def test_floats_have_the_digits_that_they_need(values):
     array = np.array(values, np.float32)
-    assert leaf_texts(array) == [decimal_by_hand(value) for value in array]
+    texts = leaf_texts(array)
+    assert [float(text) for text in texts] == [float(decimal_by_hand(value)) for value in array]
+    assert all("." in text or "e" in text for text in texts)  # a reader must not take it for a whole number
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(values=st.lists(st.floats(2**-40, 2**26, width=32) | st.integers(1, 999_999).map(lambda n: n / 1e6), min_size=1))
+def test_scores_have_the_same_digits(values):
+    array = np.array(values, np.float32)
+    assert [float(text) for text in leaf_texts(array)] == [float(decimal_by_hand(value)) for value in array]
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)
