@@ -6,6 +6,7 @@ Sends the rows of a raw log to TensorFlow Serving, or to the local server, and w
 from __future__ import annotations
 
 import csv
+import itertools
 import os
 import sys
 from collections.abc import Iterable
@@ -38,6 +39,7 @@ def define_flags() -> None:
     flags.DEFINE_enum("signature", default.signature, SIGNATURES, "Signature to call.")
     flags.DEFINE_integer("concurrency", default.concurrency, "Calls under way at the same time.", 1)
     flags.DEFINE_integer("max_candidates", 1000, "Impressions in a call; larger requests are sent in pieces.", 1)
+    flags.DEFINE_integer("max_requests", 0, "Score only so many requests from the start of the log; 0: all.", 0)
     flags.DEFINE_float("timeout_seconds", default.timeout_seconds, "Time for an answer.", 0.001)
     flags.DEFINE_integer("attempts", default.attempts, "How often a call is tried when the server is busy or away.", 1)
     flags.DEFINE_integer(
@@ -99,6 +101,8 @@ def predict() -> str:
     requests = raw_requests.read(
         FLAGS.input_dir, FLAGS.split, schema, FLAGS.input_format, broken.add, FLAGS.max_candidates
     )
+    if FLAGS.max_requests:
+        requests = itertools.islice(requests, FLAGS.max_requests)
     count = write_predictions(client.score_all(requests), FLAGS.predictions)
     left_out = f", {broken.count} unreadable rows left out" if broken.count else ""
     return f"{FLAGS.predictions}: scores of {count} impressions{left_out}"
