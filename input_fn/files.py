@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import glob
 import itertools
+import os
 import zlib
 from collections.abc import Sequence
 
@@ -67,8 +68,8 @@ def _matches(pattern: str) -> list[str]:
 
 
 def fingerprint(paths: Sequence[str]) -> int:
-    """A number that changes when files come, go or change their size."""
-    listing = "\n".join(f"{path} {tf.io.gfile.stat(path).length}" for path in paths)
+    """A number that changes when files come, go or change their size; not when their folder moves."""
+    listing = "\n".join(f"{os.path.basename(path)} {tf.io.gfile.stat(path).length}" for path in paths)
     return zlib.crc32(listing.encode("utf-8"))
 
 

@@ -16,8 +16,9 @@ class InputOptions:
         batch_size: impressions that a batch comes near; batches hold whole pieces (training) or whole requests.
         max_impressions_per_context: training cuts requests into pieces of at most this many impressions, and spreads
             the pieces of a request over batches; 0 leaves requests whole.
-        shuffle: training: files, requests and pieces in random order. Else records come in the order of the sorted
-            files and stay whole, which is faster.
+        shuffle: training: files, requests and pieces in random order. Else requests stay whole, which is faster.
+        ordered: without shuffle: records come in the order of the sorted files. Else several files are read side by
+            side, which hides the delays of remote storage.
         shuffle_buffer: records that wait, serialized, to be drawn from; some 5 kB each.
         seed: equal seeds give equal batches in equal order, on any number of threads; None draws one.
         num_epochs: passes over the files.
@@ -31,6 +32,7 @@ class InputOptions:
     batch_size: int = 1024
     max_impressions_per_context: int = DEFAULT_MAX_IMPRESSIONS_PER_CONTEXT
     shuffle: bool = True
+    ordered: bool = True
     shuffle_buffer: int = 4096
     seed: int | None = None
     num_epochs: int = 1

@@ -28,8 +28,8 @@ def serialized_records(paths: Sequence[str], options: InputOptions) -> tf.data.D
         found = found.shuffle(len(paths), options.seed)
     records = found.interleave(
         _records_of_file,
-        cycle_length=_OPEN_FILES if options.shuffle else 1,
-        block_length=_TURN if options.shuffle else None,
+        cycle_length=_OPEN_FILES if options.shuffle or not options.ordered else 1,
+        block_length=_TURN,
         num_parallel_calls=options.num_threads or tf.data.AUTOTUNE,
         deterministic=True,
     )

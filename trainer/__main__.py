@@ -1,0 +1,76 @@
+"""Trains, evaluates, applies and exports a model.
+
+python -m trainer --task_type=train  --data_dir=OUT --model_dir=M [--flagfile=configs/X.flags] [flags]
+python -m trainer --task_type=eval   --data_dir=OUT --model_dir=M
+python -m trainer --task_type=infer  --data_dir=OUT --model_dir=M --predictions=FILE
+python -m trainer --task_type=export --data_dir=OUT --model_dir=M --export_dir=E
+"""
+
+from __future__ import annotations
+
+import sys
+
+from absl import app, flags
+
+from trainer import command_line, terminal
+from trainer.options import EVAL, EXPORT, INFER, Options
+
+command_line.define()
+
+_EXPECTED_ERRORS = (ValueError, OSError)
+
+
+def main() -> None:
+    """The command. Ends the process with status 1 and a message where input or settings are at fault."""
+    app.run(_run, flags_parser=_parse)
+
+
+def _parse(arguments: list[str]) -> list[str]:
+    try:
+        return flags.FLAGS(arguments)
+    except (flags.Error, OSError) as error:
+        sys.exit(f"trainer: {error}")
+
+
+def _run(arguments: list[str]) -> None:
+    if len(arguments) > 1:
+        sys.exit(f"trainer: {arguments[1]!r} is no flag: flags are of the form --name=value")
+    # absl raises a level that was not given.
+    verbosity = flags.FLAGS.verbosity if flags.FLAGS["verbosity"].present else terminal.QUIET
+    terminal.quiet_libraries(verbosity)
+    try:
+        options, hyperparameters = command_line.options(), command_line.hyperparameters()
+        _run_task(options, hyperparameters, verbosity)
+    except _EXPECTED_ERRORS as error:
+        print(f"trainer: {error}", file=sys.stderr)
+        terminal.leave(1)
+    terminal.leave(0)
+
+
+def _run_task(options: Options, hyperparameters: command_line.Hyperparameters, verbosity: int) -> None:
+    # Imported after the flags are checked: --help and mistakes need not wait for TensorFlow.
+    from trainer import remote
+
+    terminal.quiet_tensorflow(verbosity)
+    remote.load_file_systems((options.data_dir, options.model_dir, options.predictions, options.export_dir))
+    given = command_line.given_hyperparameters()
+    if options.task_type == EVAL:
+        from trainer.scoring import evaluate
+
+        evaluate(options, given)
+    elif options.task_type == INFER:
+        from trainer.scoring import infer
+
+        infer(options, given)
+    elif options.task_type == EXPORT:
+        from trainer.exporting import export
+
+        export(options, given)
+    else:
+        from trainer.training import train
+
+        train(options, hyperparameters, given)
+
+
+if __name__ == "__main__":
+    main()

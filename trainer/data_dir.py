@@ -1,0 +1,73 @@
+"""The folder that the preprocess job made, as training sees it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from typing import Any
+
+import google_crc32c
+import tensorflow as tf
+
+from features import names, schema_file, vocabulary
+from features.schema import Schema
+from features.vocabulary import Vocabulary
+
+
+@dataclasses.dataclass(frozen=True)
+class DataDir:
+    """A complete folder.
+
+    Attributes:
+        path: of the folder.
+        vocabulary: of its records.
+    """
+
+    path: str
+    vocabulary: Vocabulary
+
+    @property
+    def schema(self) -> Schema:
+        """Of the records."""
+        return self.vocabulary.schema
+
+    def description(self) -> dict[str, Any]:
+        """What a model must agree with: the schema, the number of ids, and a checksum of which id is which."""
+        keys, ids = self.vocabulary.keys, self.vocabulary.ids
+        return {
+            "schema": schema_file.dump(self.schema),
+            "vocabulary_size": self.vocabulary.size,
+            "vocabulary_crc32c": google_crc32c.extend(google_crc32c.value(keys.tobytes()), ids.tobytes()),
+        }
+
+    def records(self, split: str) -> str:
+        """Glob of a split's files."""
+        return names.records_pattern(self.path, split)
+
+    def totals(self, split: str) -> dict[str, Any]:
+        """Numbers of requests, impressions and records of a split, by the job's report; empty without report."""
+        path = os.path.join(self.path, names.REPORT_DIR, names.REPORT_JSON)
+        if not tf.io.gfile.exists(path):
+            return {}
+        return dict(json.loads(read_bytes(path)).get("splits", {}).get(split, {}))
+
+
+def load(path: str) -> DataDir:
+    """The folder, if it is complete.
+
+    Raises:
+        ValueError: it is not, or its vocabulary is damaged.
+    """
+    if not tf.io.gfile.exists(os.path.join(path, names.SUCCESS_FILE)):
+        raise ValueError(
+            f"--data_dir={path}: no {names.SUCCESS_FILE} there, so the preprocess job did not end well or wrote "
+            f"elsewhere; run python -m preprocess --input_dir=RAW --output_dir={path}"
+        )
+    return DataDir(path, vocabulary.load(names.vocabulary_dir(path), read_bytes if "://" in path else None))
+
+
+def read_bytes(path: str) -> bytes:
+    """Contents of a local or remote file."""
+    with tf.io.gfile.GFile(path, "rb") as file:
+        return bytes(file.read())

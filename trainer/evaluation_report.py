@@ -1,0 +1,122 @@
+"""What an evaluation leaves: eval.json, a calibration picture of each task, a line on the terminal."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from features import names
+from model_fn import evaluation, score_histogram
+from model_fn.metric_ops import calibration_table_name
+from trainer.model_dir import write_whole
+from trainer.terminal import say
+
+_TABLE_COLUMNS = ("impressions", "mean_prediction", "mean_label")
+_SHOWN = ("ctr_auc", "cvr_auc", "ctcvr_auc", "ctr_calibration", "ctcvr_calibration")
+
+
+def write(model_dir: str, split: str, result: Mapping[str, Any]) -> str:
+    """Writes eval.json and the pictures of an evaluation into model_dir; another split than test has its name in them.
+
+    Args:
+        model_dir: gets the files.
+        split: that was evaluated.
+        result: what `Estimator.evaluate` gave.
+
+    Returns:
+        Path of the JSON file. Metrics that the data do not determine are left out of it.
+    """
+    tables = {task: np.asarray(result[calibration_table_name(task)]) for task in evaluation.TASKS}
+    suffix = "" if split == names.TEST else f"_{split}"
+    path = os.path.join(model_dir, f"eval{suffix}.json")
+    write_whole(path, json.dumps(_description(split, result, tables), indent=1) + "\n")
+    for task, table in tables.items():
+        write_whole(os.path.join(model_dir, f"calibration_{task}{suffix}.svg"), calibration_picture(task, table))
+    return path
+
+
+def summary(result: Mapping[str, Any]) -> str:
+    """The metrics that matter most, in a line."""
+    scalars = evaluation.present(_scalars(result))
+    shown = "  ".join(f"{name} {scalars[name]:.4f}" for name in _SHOWN if name in scalars)
+    return f"evaluated at step {int(result['global_step']):,}  {shown}"
+
+
+def _scalars(result: Mapping[str, Any]) -> dict[str, float]:
+    return {name: float(value) for name, value in result.items() if np.ndim(value) == 0 and name != "global_step"}
+
+
+def _description(split: str, result: Mapping[str, Any], tables: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    impressions = int(tables[evaluation.CTR][:, score_histogram.IMPRESSIONS].sum())
+    found: dict[str, Any] = {"split": split, "global_step": int(result["global_step"]), "impressions": impressions}
+    found |= dict(sorted(evaluation.present(_scalars(result)).items()))
+    return found | {"calibration": {task: _rows(table) for task, table in tables.items()}}
+
+
+def _rows(table: np.ndarray) -> list[dict[str, float]]:
+    """Deciles that have impressions, lowest scores first."""
+    rows = [dict(zip(_TABLE_COLUMNS, map(float, row), strict=True)) for row in table]
+    return [row for row in rows if not any(map(math.isnan, row.values()))]
+
+
+def calibration_picture(task: str, table: np.ndarray) -> str:
+    """SVG picture: mean label against mean prediction of each decile, both on a logarithmic scale.
+
+    Args:
+        task: for the title.
+        table: float64 [10, 3], as `ScoreHistogram.calibration_table` makes it.
+    """
+    # Without pyplot, which would look for a display.
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    rows = table[table[:, score_histogram.MEAN_LABEL] > 0]
+    figure = Figure(figsize=(5, 5), layout="constrained")
+    axes = figure.add_subplot(xscale="log", yscale="log")
+    predicted, observed = rows[:, score_histogram.MEAN_PREDICTION], rows[:, score_histogram.MEAN_LABEL]
+    if len(rows):
+        ends = [min(predicted.min(), observed.min()) / 1.3, max(predicted.max(), observed.max()) * 1.3]
+        axes.plot(ends, ends, color="0.6", linewidth=1, label="perfectly calibrated")
+        errors = np.sqrt(observed * (1 - observed) / rows[:, score_histogram.IMPRESSIONS])
+        axes.errorbar(
+            predicted, observed, np.minimum(errors, observed * 0.99), fmt="o-", label="deciles, ± 1 std. error"
+        )
+        axes.legend(loc="upper left", frameon=False)
+    else:
+        axes.text(0.5, 0.5, "no positives", ha="center", va="center", transform=axes.transAxes)
+    empty = len(table) - len(rows)
+    axes.set_title(f"Calibration of {task.upper()}" + (f" ({empty} deciles without positives)" if empty else ""))
+    axes.set_xlabel("mean prediction")
+    axes.set_ylabel("mean label")
+    axes.grid(True, which="major", color="0.9")
+    file = io.StringIO()
+    FigureCanvasSVG(figure).print_svg(file, metadata={"Date": None})
+    return file.getvalue()
+
+
+class ReportExporter(tf.estimator.Exporter):
+    """Makes the report of each evaluation during training: Estimator calls exporters then, and nothing else."""
+
+    @property
+    def name(self) -> str:
+        """Name of the folder that Estimator offers; it is not used."""
+        return "report"
+
+    def export(
+        self,
+        estimator: tf.estimator.Estimator,
+        export_path: str,
+        checkpoint_path: str,
+        eval_result: Mapping[str, Any],
+        is_the_final_export: bool,
+    ) -> None:
+        """Writes the files and prints the line."""
+        write(estimator.model_dir, names.TEST, eval_result)
+        say(summary(eval_result))

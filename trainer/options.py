@@ -1,0 +1,140 @@
+"""What a run of the command shall do: one frozen dataclass whose field names are flag names. No TensorFlow here."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from features import names
+from input_fn.options import InputOptions
+from model_fn.evaluation import Evaluation
+
+TRAIN = "train"
+EVAL = "eval"
+INFER = "infer"
+EXPORT = "export"
+TASK_TYPES = (TRAIN, EVAL, INFER, EXPORT)
+
+NO_DISTRIBUTION = "none"
+MIRRORED = "mirrored"
+DISTRIBUTIONS = (NO_DISTRIBUTION, MIRRORED)
+
+BEST = "best"
+FINAL = "final"
+EXPORTERS = (BEST, FINAL)
+
+# Metrics by which models can be compared, and whether more is better.
+_ENDINGS = {
+    "_auc": True,
+    "_auc_all": True,
+    "_gauc": True,
+    "_logloss": False,
+    "_normalized_entropy": False,
+    "_ece": False,
+}
+
+
+def comparable_metrics() -> dict[str, bool]:
+    """Metrics that say which of two models is better: name -> whether more is better."""
+    every = Evaluation(with_users=True).metrics()
+    return {metric: more for metric in every for ending, more in _ENDINGS.items() if metric.endswith(ending)}
+
+
+def _setting(default: Any, help: str, choices: tuple[str, ...] = ()) -> Any:
+    return dataclasses.field(default=default, metadata={"help": help, "choices": choices})
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Everything that is not a hyper-parameter.
+
+    Raises:
+        ValueError: with the setting's name, its value and what is allowed.
+    """
+
+    task_type: str = _setting(TRAIN, "What to do.", TASK_TYPES)
+    data_dir: str = _setting("", "Folder that python -m preprocess made. Local or remote.")
+    model_dir: str = _setting("", "Folder of checkpoints, settings, TensorBoard events, eval.json and pictures.")
+
+    batch_size: int = _setting(InputOptions.batch_size, "Impressions in a batch, nearly: it holds whole pieces.")
+    max_impressions_per_context: int = _setting(
+        InputOptions.max_impressions_per_context,
+        "Training cuts requests into pieces of at most so many impressions and spreads them over batches, so that a "
+        "batch mixes contexts; 0: whole requests.",
+    )
+    shuffle_buffer: int = _setting(InputOptions.shuffle_buffer, "Records that training draws the next one from.")
+    num_epochs: int = _setting(InputOptions.num_epochs, "Passes over the train split, those before a resume included.")
+    max_steps: int = _setting(0, "Stop at this global step; 0: when the epochs are over.")
+    seed: int = _setting(1, "Of weights, dropout and the order of the data. With --num_threads=1 a run is repeatable.")
+    num_threads: int = _setting(0, "Threads of the model and as many of the input; 0: one a core.")
+    distribute: str = _setting(NO_DISTRIBUTION, "mirrored: all GPUs of this machine.", DISTRIBUTIONS)
+
+    clear_existing_model: bool = _setting(False, "train: delete model_dir first.")
+    warm_start_from: str = _setting("", "train: model_dir of a model of the same settings whose weights to start from.")
+    log_steps: int = _setting(100, "Steps from one line on the terminal to the next, and between TensorBoard points.")
+    save_checkpoints_secs: int = _setting(600, "Seconds between checkpoints: what a killed run loses at most.")
+    keep_checkpoint_max: int = _setting(3, "Checkpoints to keep.")
+    eval_throttle_secs: int = _setting(600, "train: seconds between evaluations at least; the last one always is.")
+    eval_impressions: int = _setting(
+        1_000_000, "train: impressions of the test split that an evaluation looks at, nearly; 0: all. eval: always all."
+    )
+    exporters: str = _setting(
+        "", "train: comma separated. best: export after each evaluation with a better --metric; final: at the end."
+    )
+    metric: str = _setting("ctcvr_auc", "Metric that --exporters=best and --early_stopping_evals go by.")
+    early_stopping_evals: int = _setting(
+        0, "Stop after so many evaluations in a row without a better --metric; 0: never."
+    )
+
+    split: str = _setting(names.TEST, "eval and infer: split to read.")
+    predictions: str = _setting("", "infer: CSV file to write.")
+    ordered: bool = _setting(False, "infer: in the order of the record files; else several are read side by side.")
+    export_dir: str = _setting("", "export: folder that gets a new version of the served model.")
+
+    def __post_init__(self) -> None:
+        self._demand("data_dir", bool(self.data_dir), "the folder that python -m preprocess made")
+        self._demand("model_dir", bool(self.model_dir), "a folder")
+        self._demand("predictions", self.task_type != INFER or bool(self.predictions), "a file to write")
+        self._demand("export_dir", self.task_type != EXPORT or bool(self.export_dir), "a folder")
+        for field in dataclasses.fields(self):
+            choices = field.metadata["choices"]
+            self._demand(field.name, not choices or getattr(self, field.name) in choices, ", ".join(choices))
+        unknown = set(self.exporter_names) - set(EXPORTERS)
+        self._demand("exporters", not unknown, f"any of {', '.join(EXPORTERS)}, separated by commas")
+        self._demand("metric", self.metric in comparable_metrics(), ", ".join(comparable_metrics()))
+        self._check_numbers()
+
+    def _check_numbers(self) -> None:
+        for name in ("log_steps", "save_checkpoints_secs", "keep_checkpoint_max"):
+            self._demand(name, getattr(self, name) >= 1, "1 or more")
+        for name in ("max_steps", "eval_throttle_secs", "eval_impressions", "early_stopping_evals"):
+            self._demand(name, getattr(self, name) >= 0, "0 or more")
+        self.training_input()
+
+    def _demand(self, name: str, holds: bool, allowed: str) -> None:
+        if not holds:
+            raise ValueError(f"--{name}={getattr(self, name)}: allowed is {allowed}")
+
+    @property
+    def exporter_names(self) -> tuple[str, ...]:
+        """Those of --exporters."""
+        return tuple(filter(None, (name.strip() for name in self.exporters.split(","))))
+
+    def training_input(self, shard_count: int = 1, shard_index: int = 0, skip_records: int = 0) -> InputOptions:
+        """How training reads, traced."""
+        return InputOptions(
+            batch_size=self.batch_size,
+            max_impressions_per_context=self.max_impressions_per_context,
+            shuffle_buffer=self.shuffle_buffer,
+            seed=self.seed,
+            num_epochs=self.num_epochs,
+            num_threads=self.num_threads,
+            shard_count=shard_count,
+            shard_index=shard_index,
+            skip_records=skip_records,
+            trace=True,
+        )
+
+    def scoring_input(self, ordered: bool) -> InputOptions:
+        """How eval and infer read: everything once, requests whole."""
+        return InputOptions(batch_size=self.batch_size, shuffle=False, ordered=ordered, num_threads=self.num_threads)

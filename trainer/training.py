@@ -1,0 +1,173 @@
+"""--task_type=train."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from features import names
+from input_fn import dataset, errors, files
+from model_fn.hyperparameters import Hyperparameters
+from trainer import data_dir, early_stopping, model_dir, run_config, training_graph
+from trainer.data_dir import DataDir
+from trainer.evaluation_report import ReportExporter
+from trainer.exporters import BestExporter, FinalExporter
+from trainer.nan_guard import NanGuard
+from trainer.options import BEST, FINAL, Options
+from trainer.progress import ProgressHook
+from trainer.terminal import say
+
+
+def train(options: Options, hyperparameters: Hyperparameters, given: Mapping[str, Any]) -> None:
+    """Trains the model of model_dir, or goes on with it, and evaluates it on the test split on the way.
+
+    Args:
+        options: of the run.
+        hyperparameters: of the model, where it is new.
+        given: the settings that the command names: those of a model that is there must not differ.
+
+    Raises:
+        ValueError: settings, data or records cannot be used; the message names them.
+        nan_guard.DivergedError: the loss became NaN.
+    """
+    data = data_dir.load(options.data_dir)
+    config = run_config.make(options, clustered=True)
+    if options.clear_existing_model and config.is_chief:
+        model_dir.clear(options.model_dir)
+    settings = _settings(options, hyperparameters, given, data, config)
+    paths = {split: files.find(data.records(split)) for split in (names.TRAIN, names.TEST)}
+    with errors.naming_files([path for found in paths.values() for path in found]):
+        _Run(options, settings, data, config, paths).train_and_evaluate()
+
+
+def _settings(
+    options: Options,
+    hyperparameters: Hyperparameters,
+    given: Mapping[str, Any],
+    data: DataDir,
+    config: tf.estimator.RunConfig,
+) -> Hyperparameters:
+    """Settings to train with: those of the model that is there, else the given ones, which are then kept.
+
+    A folder without a checkpoint holds no model yet: its settings are those of a run that failed early.
+    """
+    saved = model_dir.saved_hyperparameters(options.model_dir)
+    if saved is not None and tf.train.latest_checkpoint(options.model_dir):
+        model_dir.refuse_contradiction(options.model_dir, saved, given)
+        model_dir.refuse_other_data(options.model_dir, data)
+        return saved
+    if config.is_chief:
+        model_dir.save(options.model_dir, hyperparameters, data)
+    return hyperparameters
+
+
+class _Run:
+    """What the parts of a training run share."""
+
+    def __init__(
+        self,
+        options: Options,
+        settings: Hyperparameters,
+        data: DataDir,
+        config: tf.estimator.RunConfig,
+        paths: Mapping[str, list[str]],
+    ) -> None:
+        self._options = options
+        self._settings = settings
+        self._data = data
+        self._config = config
+        self._paths = paths
+        self._fingerprint = files.fingerprint(paths[names.TRAIN])
+        checkpoint = tf.train.latest_checkpoint(options.model_dir)
+        self._worker = run_config.worker_index(config)
+        self._first_record = training_graph.records_read(checkpoint, self._worker, self._fingerprint)
+        self._estimator = make_estimator(options, settings, data, config, self._fingerprint)
+
+    def train_and_evaluate(self) -> None:
+        """Runs tf.estimator.train_and_evaluate: alone, or as the part that TF_CONFIG gives to this process."""
+        if self._first_record:
+            say(f"going on behind the {self._first_record:,} records that the checkpoint has seen")
+        stopper = self._early_stopping()
+        if stopper is not None and stopper.is_due():
+            say("nothing to train: early stopping ended this model's training before")
+            return
+        hooks = [NanGuard(self._paths[names.TRAIN], self._options.model_dir), self._progress()]
+        train_spec = tf.estimator.TrainSpec(
+            self._training_input, self._options.max_steps or None, hooks + ([stopper] if stopper else [])
+        )
+        tf.estimator.train_and_evaluate(self._estimator, train_spec, self._eval_spec())
+
+    def _training_input(self) -> tf.data.Dataset:
+        workers = run_config.worker_count(self._config)
+        read = self._options.training_input(workers, self._worker, self._first_record)
+        return dataset.make_dataset(self._paths[names.TRAIN], self._data.schema, self._data.vocabulary.size, read)
+
+    def _eval_spec(self) -> tf.estimator.EvalSpec:
+        read = self._options.scoring_input(ordered=True)
+        return tf.estimator.EvalSpec(
+            lambda: dataset.make_dataset(self._paths[names.TEST], self._data.schema, self._data.vocabulary.size, read),
+            steps=math.ceil(self._options.eval_impressions / self._options.batch_size) or None,
+            exporters=self._exporters(),
+            start_delay_secs=0,
+            throttle_secs=self._options.eval_throttle_secs,
+        )
+
+    def _exporters(self) -> list[tf.estimator.Exporter]:
+        folder = names.vocabulary_dir(self._data.path)
+        made = {
+            BEST: BestExporter(folder, self._settings, self._options.metric),
+            FINAL: FinalExporter(folder, self._settings),
+        }
+        return [ReportExporter(), *(made[name] for name in self._options.exporter_names)]
+
+    def _progress(self) -> ProgressHook:
+        records = self._data.totals(names.TRAIN).get("records", 0) * self._options.num_epochs
+        share = records // run_config.worker_count(self._config)
+        return ProgressHook(self._options.log_steps, self._options.max_steps, share, self._first_record)
+
+    def _early_stopping(self) -> early_stopping.EarlyStopping | None:
+        patience, every = self._options.early_stopping_evals, self._options.log_steps
+        if not patience:
+            return None
+        return early_stopping.EarlyStopping(self._estimator.eval_dir(), self._options.metric, patience, every)
+
+
+def make_estimator(
+    options: Options,
+    settings: Hyperparameters,
+    data: DataDir,
+    config: tf.estimator.RunConfig,
+    fingerprint: int = 0,
+) -> tf.estimator.Estimator:
+    """The Estimator of a model_dir.
+
+    Args:
+        options: of the run.
+        settings: of the model.
+        data: whose schema and vocabulary the model has.
+        config: of the run.
+        fingerprint: of the files that are trained on.
+    """
+    params: training_graph.Params = {
+        "schema": data.schema,
+        "vocabulary_size": data.vocabulary.size,
+        "hyperparameters": settings,
+        "fingerprint": fingerprint,
+    }
+    warm_start = _warm_start(options, data) if options.warm_start_from else None
+    return tf.estimator.Estimator(training_graph.model_fn, config=config, params=params, warm_start_from=warm_start)
+
+
+def _warm_start(options: Options, data: DataDir) -> tf.estimator.WarmStartSettings:
+    """Weights of another model, not its optimizer's state; they count only where model_dir has no checkpoint."""
+    folder = options.warm_start_from
+    checkpoint = tf.train.latest_checkpoint(folder)
+    if checkpoint is None:
+        raise ValueError(f"--warm_start_from={folder}: no checkpoint there")
+    model_dir.refuse_other_data(folder, data)
+    say(f"starting from the weights of {os.path.basename(checkpoint)} in {folder}")
+    return tf.estimator.WarmStartSettings(checkpoint)
