@@ -11,7 +11,6 @@ from preprocess import (
     inputs,
     output_folder,
     partition,
-    pipeline,
     report,
     runner,
     sample_requests,
@@ -40,11 +39,12 @@ def run(
         OptionsError, InputError, OutputError, SchemaError, OSError: with what is wrong and where.
     """
     started = time.time()
+    beam_options = runner.beam_options(beam_arguments)
     job = make_job(options)
     if execute:
         execute(job)
     else:
-        runner.run(job, runner.beam_options(beam_arguments))
+        runner.run(job, beam_options)
     if options.vocabulary:
         vocabulary_builder.save_folder(job.load_vocabulary(), job.path(names.VOCABULARY_DIR))
     sample_requests.write(job)
@@ -78,6 +78,3 @@ def load_schema(options: Options) -> Schema:
                 f"from --schema={options.schema}; give --schema={options.vocabulary}/{names.SCHEMA_FILE}"
             )
     return schema
-
-
-STEPS = tuple(step.label for step in pipeline.STEPS)

@@ -7,6 +7,7 @@ passes a GroupByKey. The rows pass through files below the output folder, on sto
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -97,6 +98,7 @@ def _work(numbered: tuple[int, Iterable[Any]], job: Job, step: Step) -> list[tup
 
 def _plan(gathered: tuple[int, Iterable[Any]], job: Job, step: Step) -> list[tuple[int, Any]]:
     results = [result for result in gathered[1] if result is not None]
+    job.save(done_at(step), time.time())
     return _numbered(step.plan(job, results))
 
 
@@ -105,8 +107,15 @@ def _numbered(tasks: Sequence[Any]) -> list[tuple[int, Any]]:
     return list(enumerate(tasks)) or [(0, None)]
 
 
+def done_at(step: Step) -> str:
+    """Name of the object that holds the time at which all tasks of a step were done."""
+    return f"{step.label}.time"
+
+
 def run_in_process(job: Job) -> None:
     """Runs the steps one task after another without Beam: for tests of what the tasks compute."""
     tasks: Sequence[Any] = first_tasks(job)
     for step in STEPS:
-        tasks = step.plan(job, [step.work(job, task) for task in tasks])
+        results = [step.work(job, task) for task in tasks]
+        job.save(done_at(step), time.time())
+        tasks = step.plan(job, results)

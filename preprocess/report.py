@@ -12,13 +12,24 @@ import numpy as np
 
 from features import names, reject_reasons
 from features.schema import Field
-from preprocess import duplicates, partition_joiner, pipeline, rejected_writer, rows, storage, vocabulary_builder
+from preprocess import (
+    duplicates,
+    partition_joiner,
+    pipeline,
+    rejected_writer,
+    report_page,
+    rows,
+    storage,
+    vocabulary_builder,
+)
 from preprocess.block_parser import ParsedBlock
 from preprocess.job import Job
 from preprocess.options import MIB, Options
 from preprocess.partition_joiner import JoinedPartition
 from preprocess.shard_writer import WrittenShard
 from preprocess.vocabulary_builder import CountedRange
+
+TOTAL = "total"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +44,7 @@ class Report:
         vocabulary: ids in all, kept, min_count.
         frequencies: distinct counts and the number of ids that have each.
         fields: by field: what it is, coverage and lengths by split, ids kept and dropped.
-        seconds: of the whole job.
+        seconds: of the whole job so far, and of each step.
     """
 
     input: dict[str, Any]
@@ -43,7 +54,7 @@ class Report:
     vocabulary: dict[str, Any]
     frequencies: dict[str, list[int]]
     fields: dict[str, dict[str, Any]]
-    seconds: float
+    seconds: dict[str, float]
 
     @property
     def rejected_share(self) -> float:
@@ -74,8 +85,17 @@ def collect(job: Job, started: float) -> Report:
         vocabulary=_vocabulary(job, ranges),
         frequencies=_frequencies(ranges),
         fields={field.name: _field(job, field, index, shards, ranges) for index, field in enumerate(job.schema.fields)},
-        seconds=time.time() - started,
+        seconds=_seconds(job, started),
     )
+
+
+def _seconds(job: Job, started: float) -> dict[str, float]:
+    seconds, begin = {}, started
+    for step in pipeline.STEPS:
+        end = job.load(pipeline.done_at(step))
+        seconds[step.label] = end - begin
+        begin = end
+    return {**seconds, TOTAL: time.time() - started}
 
 
 def _split(job: Job, split: str, joined: list[JoinedPartition], shards: list[WrittenShard]) -> dict[str, Any]:
@@ -136,9 +156,11 @@ def _field(
 
 
 def write(report: Report, folder: str) -> None:
-    """Writes report.json to a folder."""
-    text = json.dumps(dataclasses.asdict(report), indent=1, ensure_ascii=False)
+    """Writes report.json and report.html to a folder."""
+    contents = dataclasses.asdict(report)
+    text = json.dumps(contents, indent=1, ensure_ascii=False)
     storage.write(storage.join(folder, names.REPORT_JSON), [text.encode()])
+    storage.write(storage.join(folder, names.REPORT_HTML), [report_page.page(contents).encode()])
 
 
 def summary(report: Report) -> str:
@@ -151,8 +173,8 @@ def summary(report: Report) -> str:
     kept, ids = report.vocabulary["kept_ids"], report.vocabulary["ids"]
     lines.append(f"ids kept: {kept:,}" + (f" of {ids:,}" if ids is not None else ""))
     lines.append(f"rejected: {sum(report.rejected.values()):,} rows {_by_reason(report)}".rstrip())
-    speed = report.input["bytes"] / 1e6 / max(report.seconds, 1e-9)
-    lines.append(f"{report.seconds:.1f} s, {speed:.1f} MB/s")
+    seconds = report.seconds[TOTAL]
+    lines.append(f"{seconds:.1f} s, {report.input['bytes'] / 1e6 / max(seconds, 1e-9):.1f} MB/s of raw log")
     return "\n".join(lines)
 
 

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 from collections.abc import Sequence
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, SetupOptions, StandardOptions
+from apache_beam.options.pipeline_options import (
+    DirectOptions,
+    PipelineOptions,
+    SetupOptions,
+    StandardOptions,
+    WorkerOptions,
+    _BeamArgumentParser,
+)
 
 from preprocess import pipeline
 from preprocess.job import Job
+from preprocess.options import OptionsError
 
 # Named in full: "DirectRunner" chooses among several runners, and one of them it would first have to download.
 _LOCAL_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
@@ -17,10 +27,20 @@ _LOCAL_NAMES = frozenset({None, "DirectRunner", _LOCAL_RUNNER})
 _MODE_FLAG = "--direct_running_mode"
 
 
+class TaskError(ValueError):
+    """A task that failed in a worker; the message is that of the error there."""
+
+
 def beam_options(arguments: Sequence[str]) -> PipelineOptions:
-    """Beam's options of the command line; local runs use all cores unless the options say otherwise."""
+    """Beam's options of the command line; local runs use all cores unless the options say otherwise.
+
+    Raises:
+        OptionsError: an argument that is neither a flag of the job nor, in a local run, an option of Beam.
+    """
     options = PipelineOptions(list(arguments))
     if options.view_as(StandardOptions).runner in _LOCAL_NAMES:
+        _refuse_unknown(arguments)
+        options.view_as(WorkerOptions).default_sdk_harness_log_level = "ERROR"
         options.view_as(StandardOptions).runner = _LOCAL_RUNNER
         direct = options.view_as(DirectOptions)
         if not any(argument.startswith("--direct_num_workers") for argument in arguments):
@@ -34,6 +54,30 @@ def beam_options(arguments: Sequence[str]) -> PipelineOptions:
 
 def run(job: Job, options: PipelineOptions) -> None:
     """Runs the pipeline to its end."""
+    # Workers log every error with its traceback before the run fails with the same error.
+    logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
     root = beam.Pipeline(options=options)
     pipeline.build(root, job)
-    root.run().wait_until_finish()
+    try:
+        root.run().wait_until_finish()
+    except RuntimeError as error:
+        found = _WORKER_ERROR.search(str(error).strip())
+        if found is None:
+            raise
+        raise TaskError(f"{found['message']} (in step {found['step']})") from error
+
+
+# How Beam reports an expected error of a task: the last line of a traceback. Others are bugs, and shown in full.
+_WORKER_ERROR = re.compile(
+    r"(?:^|\n)(?:[\w.]+\.)?(?:OSError|\w*(?:File|Permission|Directory|Input|Overflow|TooManyIds|Vocabulary)\w*Error): "
+    r"(?P<message>[^\n]+(?:\n[^\n]+)*?) \[while running '(?P<step>\w+)[^']*'\]\s*$"
+)
+
+
+def _refuse_unknown(arguments: Sequence[str]) -> None:
+    parser = _BeamArgumentParser(add_help=False)
+    for kind in PipelineOptions.__subclasses__():
+        kind._add_argparse_args(parser)
+    _, unknown = parser.parse_known_args(list(arguments))
+    if unknown:
+        raise OptionsError(f"{' '.join(unknown)}: no flag of this job (see --help) and no option of Beam")

@@ -52,7 +52,11 @@ def write(path: str, parts: Iterable[Any]) -> int:
     with contextlib.closing(_create(temporary)) as file:
         for part in parts:
             size += memoryview(part).nbytes
-            file.write(part)
+            try:
+                file.write(part)
+            except OSError as error:
+                # The error of a full disk does not say which file was written.
+                raise OSError(f"writing {path}: {error}") from error
     if is_local(path):
         os.replace(temporary, path)
     else:
