@@ -4,6 +4,7 @@ python -m trainer --task_type=train  --data_dir=OUT --model_dir=M [--flagfile=co
 python -m trainer --task_type=eval   --data_dir=OUT --model_dir=M
 python -m trainer --task_type=infer  --data_dir=OUT --model_dir=M --predictions=FILE
 python -m trainer --task_type=export --data_dir=OUT --model_dir=M --export_dir=E
+python -m trainer --task_type=report --model_dir=M[,M2,M3] [--report=FILE.html]
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ import sys
 from absl import app, flags
 
 from trainer import command_line, terminal
-from trainer.options import EVAL, EXPORT, INFER, Options
+from trainer.options import EVAL, EXPORT, INFER, REPORT, Options
 
 command_line.define()
+flags.adopt_module_key_flags(command_line)
 
 _EXPECTED_ERRORS = (ValueError, OSError)
 
@@ -66,6 +68,10 @@ def _run_task(options: Options, hyperparameters: command_line.Hyperparameters, v
         from trainer.exporting import export
 
         export(options, given)
+    elif options.task_type == REPORT:
+        from trainer import model_report
+
+        model_report.make(options)
     else:
         from trainer.training import train
 

@@ -13,7 +13,8 @@ TRAIN = "train"
 EVAL = "eval"
 INFER = "infer"
 EXPORT = "export"
-TASK_TYPES = (TRAIN, EVAL, INFER, EXPORT)
+REPORT = "report"
+TASK_TYPES = (TRAIN, EVAL, INFER, EXPORT, REPORT)
 
 NO_DISTRIBUTION = "none"
 MIRRORED = "mirrored"
@@ -54,7 +55,11 @@ class Options:
 
     task_type: str = _setting(TRAIN, "What to do.", TASK_TYPES)
     data_dir: str = _setting("", "Folder that python -m preprocess made. Local or remote.")
-    model_dir: str = _setting("", "Folder of checkpoints, settings, TensorBoard events, eval.json and pictures.")
+    model_dir: str = _setting(
+        "",
+        "Folder of checkpoints, settings, TensorBoard events, eval.json and pictures; report: one or several, separated "
+        "by commas.",
+    )
 
     batch_size: int = _setting(InputOptions.batch_size, "Impressions in a batch, nearly: it holds whole pieces.")
     max_impressions_per_context: int = _setting(
@@ -86,13 +91,16 @@ class Options:
         0, "Stop after so many evaluations in a row without a better --metric; 0: never."
     )
 
-    split: str = _setting(names.TEST, "eval and infer: split to read.")
+    split: str = _setting(names.TEST, "eval and infer: split to read; report: split that was evaluated.")
     predictions: str = _setting("", "infer: CSV file to write.")
     ordered: bool = _setting(False, "infer: in the order of the record files; else several are read side by side.")
     export_dir: str = _setting("", "export: folder that gets a new version of the served model.")
+    report: str = _setting("", "report: HTML file to write; empty: model_report.html in the first model_dir.")
 
     def __post_init__(self) -> None:
-        self._demand("data_dir", bool(self.data_dir), "the folder that python -m preprocess made")
+        self._demand(
+            "data_dir", self.task_type == REPORT or bool(self.data_dir), "the folder that python -m preprocess made"
+        )
         self._demand("model_dir", bool(self.model_dir), "a folder")
         self._demand("predictions", self.task_type != INFER or bool(self.predictions), "a file to write")
         self._demand("export_dir", self.task_type != EXPORT or bool(self.export_dir), "a folder")
@@ -119,6 +127,11 @@ class Options:
     def exporter_names(self) -> tuple[str, ...]:
         """Those of --exporters."""
         return tuple(filter(None, (name.strip() for name in self.exporters.split(","))))
+
+    @property
+    def model_dirs(self) -> tuple[str, ...]:
+        """The folders that --model_dir names to a report."""
+        return tuple(filter(None, (folder.strip() for folder in self.model_dir.split(","))))
 
     def training_input(self, shard_count: int = 1, shard_index: int = 0, skip_records: int = 0) -> InputOptions:
         """How training reads, traced."""
