@@ -18,6 +18,7 @@ SCORES = (PCTR, PCVR, PCTCVR)
 
 TRAIN = "train"
 TEST = "test"
+SPLITS = (TRAIN, TEST)
 
 # What padding of a raw id, a raw word and a raw number looks like in a rectangular serving request.
 PADDING_ID = -1

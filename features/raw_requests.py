@@ -14,11 +14,11 @@ import itertools
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, TextIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
-from features import keys, names, reject_reasons
+from features import keys, names, reject_reasons, row_places
 from features.raw_values import Value, ValueProblem, parse_cell, parse_id, parse_value, parse_weight
 from features.schema import Field, Schema
 
@@ -254,22 +254,37 @@ def _feature_list(fields: dict[str, Field], count: str, features: str) -> Values
 
 
 def _table_rows(input_dir: str, split: str, schema: Schema, input_format: str, report: OnBroken) -> Iterator[_Row]:
-    patterns = names.log_patterns(input_dir, split, input_format)
-    paths = sorted(path for pattern in patterns for path in glob.glob(pattern))
-    if not paths:
-        raise FileNotFoundError(f"no {input_format} log of split {split}: nothing matches {' or '.join(patterns)}")
     cells_of = _csv_cells if input_format == names.CSV else _parquet_cells
-    place = itertools.count()
     parser = _TableRowParser(schema)
-    for path in paths:
-        for line, cells in cells_of(path, schema):
-            number = next(place)
+    for file_index, path in _table_files(input_dir, split, input_format):
+        for line, offset, cells in cells_of(path, schema):
+            place = row_places.place_of(file_index, offset)
             try:
-                row = parser.row(number, cells)
+                row = parser.row(place, cells)
             except ValueProblem as problem:
                 report(RawLogError(path, line, problem))
             else:
                 yield row
+
+
+def _table_files(input_dir: str, split: str, input_format: str) -> list[tuple[int, str]]:
+    """Files of a split, numbered as the preprocess job numbers them.
+
+    A log whose files are not named for splits is all there is to read: which requests the job put into which split is
+    its own affair.
+    """
+    by_split = {name: _matches(names.log_patterns(input_dir, name, input_format)) for name in (*names.SPLITS, split)}
+    if not any(by_split.values()):
+        by_split = {split: _matches(names.log_patterns(input_dir, "", input_format))}
+    numbered = enumerate((name, path) for name, paths in by_split.items() for path in paths)
+    if found := [(number, path) for number, (name, path) in numbered if name == split]:
+        return found
+    patterns = " or ".join(names.log_patterns(input_dir, split, input_format))
+    raise FileNotFoundError(f"no {input_format} log of split {split}: nothing matches {patterns}")
+
+
+def _matches(patterns: Iterable[str]) -> list[str]:
+    return sorted({path for pattern in patterns for path in glob.glob(pattern)})
 
 
 class _TableRowParser:
@@ -317,24 +332,33 @@ def _needed_columns(schema: Schema, path: str, present: Sequence[str]) -> list[s
     return needed
 
 
-def _csv_cells(path: str, schema: Schema) -> Iterator[tuple[int, dict[str, str] | ValueProblem]]:
-    with _open_text(path) as file:
-        reader = csv.reader(file)
+def _csv_cells(path: str, schema: Schema) -> Iterator[tuple[int, int, dict[str, str] | ValueProblem]]:
+    """Line number, byte offset and cells of each row."""
+    begins = [0, 0]
+
+    def texts(lines: BinaryIO) -> Iterator[str]:
+        """The lines of the file; keeps where the last one begins."""
+        for line in lines:
+            begins[0], begins[1] = begins[1], begins[1] + len(line)
+            # Broken bytes come through as surrogates, so that one bad row does not stop the reading of the file.
+            yield line.decode("utf-8-sig" if begins[0] == 0 else "utf-8", errors="surrogateescape")
+
+    with _open_bytes(path) as file:
+        reader = csv.reader(texts(file))
         header = next(reader, [])
         needed = {column: header.index(column) for column in _needed_columns(schema, path, header)}
         for cells in reader:
+            where = (reader.line_num, begins[0])
             if not cells:
-                yield reader.line_num, ValueProblem(reject_reasons.BLANK_LINE, "")
+                yield *where, ValueProblem(reject_reasons.BLANK_LINE, "")
             elif len(cells) != len(header):
-                yield reader.line_num, ValueProblem(reject_reasons.WRONG_COLUMN_COUNT, f"{len(cells)} of {len(header)}")
+                yield *where, ValueProblem(reject_reasons.WRONG_COLUMN_COUNT, f"{len(cells)} of {len(header)}")
             else:
-                yield reader.line_num, _utf8_only({column: cells[place] for column, place in needed.items()})
+                yield *where, _utf8_only({column: cells[place] for column, place in needed.items()})
 
 
-def _open_text(path: str) -> TextIO:
-    # Broken bytes come through as surrogates, so that one bad row does not stop the reading of the file.
-    opened = gzip.open if path.endswith(names.GZIP_SUFFIX) else open
-    return opened(path, "rt", encoding="utf-8-sig", errors="surrogateescape", newline="")
+def _open_bytes(path: str) -> BinaryIO:
+    return gzip.open(path, "rb") if path.endswith(names.GZIP_SUFFIX) else open(path, "rb")  # type: ignore[return-value]
 
 
 def _utf8_only(cells: dict[str, str]) -> dict[str, str] | ValueProblem:
@@ -346,12 +370,14 @@ def _utf8_only(cells: dict[str, str]) -> dict[str, str] | ValueProblem:
     return cells
 
 
-def _parquet_cells(path: str, schema: Schema) -> Iterator[tuple[int, dict[str, Any] | ValueProblem]]:
+def _parquet_cells(path: str, schema: Schema) -> Iterator[tuple[int, int, dict[str, Any] | ValueProblem]]:
     # Imported here: only this format needs it, and it takes a tenth of a second.
     import pyarrow.parquet
 
     with pyarrow.parquet.ParquetFile(path) as file:
         needed = _needed_columns(schema, path, file.schema_arrow.names)
-        line = itertools.count(1)
+        row = 0
         for batch in file.iter_batches(batch_size=1024, columns=needed):
-            yield from zip(line, batch.to_pylist(), strict=False)
+            for cells in batch.to_pylist():
+                yield row + 1, row, cells
+                row += 1

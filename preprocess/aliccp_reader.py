@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from features import names, reject_reasons
+from features import names, reject_reasons, row_places
 from features.raw_values import ValueProblem
 from features.schema import Field, Schema
 from preprocess import aliccp_row, ragged, rows
@@ -52,7 +52,7 @@ class AliccpReader:
 
     def parse(self, lines: Lines, file_index: int) -> Parsed:
         """Rows of a block of lines."""
-        places = rows.place_of(file_index, lines.offsets())
+        places = row_places.place_of(file_index, lines.offsets())
         fields = _FieldNumbers(self._known, self._field_count)
         regular = pc.match_substring_regex(lines.texts(), self._regular).to_numpy(zero_copy_only=False)
         found = self._regular_rows(lines.select(regular), places[regular], fields)

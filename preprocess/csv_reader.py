@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from features import reject_reasons
+from features import reject_reasons, row_places
 from features.raw_values import ValueProblem
 from features.schema import Schema
 from preprocess import rows, table_rows
@@ -33,7 +33,7 @@ class CsvReader:
 
     def parse(self, lines: Lines, file_index: int) -> Parsed:
         """Rows of a block of lines."""
-        places = rows.place_of(file_index, lines.offsets())
+        places = row_places.place_of(file_index, lines.offsets())
         plain = self._plain_lines(lines)
         columns = self._read_plain(lines.select(plain))
         good, bad = np.flatnonzero(plain), rows.no_rejects()

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from features import keys
+from features import keys, row_places
 from preprocess import rows, segments
 from preprocess.block_parser import IMPRESSIONS, ParsedBlock, SegmentFile
 from preprocess.job import Job
@@ -84,7 +84,7 @@ def search(job: Job, part: int) -> dict[int, np.ndarray]:
         return {}
     columns = {name: np.concatenate([arrays[name] for arrays in loaded]) for name in loaded[0]}
     # A sample id stands for one impression of its split: files of different splits may count from 1 each.
-    split = _split_numbers(job)[rows.file_and_offset(columns[rows.PLACE])[0]]
+    split = _split_numbers(job)[row_places.file_and_offset(columns[rows.PLACE])[0]]
     order = np.lexsort((columns[rows.PLACE], columns[rows.SAMPLE_ID], split))
     sample_id, split = columns[rows.SAMPLE_ID][order], split[order]
     repeated = order[1:][(sample_id[1:] == sample_id[:-1]) & (split[1:] == split[:-1])]

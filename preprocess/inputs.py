@@ -10,9 +10,9 @@ from collections.abc import Iterator
 import pyarrow.parquet
 from apache_beam.io.filesystem import CompressionTypes
 
-from features import names
+from features import names, row_places
 from features.schema import ID, Schema
-from preprocess import rows, storage
+from preprocess import storage
 from preprocess.options import Options
 
 # Raw bytes for a compressed byte, to estimate how much a compressed file holds.
@@ -146,7 +146,10 @@ def _matches(options: Options, patterns: tuple[str, ...] | list[str]) -> list[tu
 def _with_columns(file: InputFile, options: Options, schema: Schema) -> InputFile:
     if options.input_format == names.PARQUET:
         with storage.reading(file.path) as opened:
-            metadata = pyarrow.parquet.ParquetFile(opened).metadata
+            try:
+                metadata = pyarrow.parquet.ParquetFile(opened).metadata
+            except pyarrow.ArrowInvalid as error:
+                raise InputError(f"{file.path}: {error}") from error
             columns = tuple(metadata.schema.to_arrow_schema().names)
             groups = tuple(metadata.row_group(i).num_rows for i in range(metadata.num_row_groups))
         file = dataclasses.replace(file, columns=columns, row_groups=groups)
@@ -174,10 +177,10 @@ def _with_header(file: InputFile) -> InputFile:
 
 
 def _check_size(files: list[InputFile]) -> None:
-    if len(files) > rows.MAX_FILES:
-        raise InputError(f"{len(files)} input files; at most {rows.MAX_FILES} are allowed, join some")
+    if len(files) > row_places.MAX_FILES:
+        raise InputError(f"{len(files)} input files; at most {row_places.MAX_FILES} are allowed, join some")
     for file in files:
-        if file.raw_size > rows.MAX_OFFSET:
+        if file.raw_size > row_places.MAX_OFFSET:
             raise InputError(
-                f"{file.path}: {file.size} bytes; a file may have at most {rows.MAX_OFFSET}, cut it in several"
+                f"{file.path}: {file.size} bytes; a file may have at most {row_places.MAX_OFFSET}, cut it in several"
             )

@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet
 
+from features import row_places
 from features.schema import Field, Schema
-from preprocess import ragged, rows, storage, table_rows
+from preprocess import ragged, storage, table_rows
 from preprocess.inputs import InputError, InputFile
 from preprocess.parsed import Parsed
 from preprocess.table_rows import Lists
@@ -43,7 +44,7 @@ class ParquetReader:
         texts = {name: _texts(columns[name]) for name in self._schema.columns.named()}
         for field in self._schema.context_fields:
             texts[field.column] = _one_text(fields[field.name])
-        places = rows.place_of(self._file.index, np.arange(first, first + len(batch)))
+        places = row_places.place_of(self._file.index, np.arange(first, first + len(batch)))
         return table_rows.Cells(places, texts, fields)
 
     def _lists(self, field: Field, column: pa.Array) -> Lists:

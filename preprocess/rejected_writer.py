@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from features import reject_reasons
+from features import reject_reasons, row_places
 from preprocess import duplicates, parquet_reader, partition_joiner, rows, storage
 from preprocess.block_parser import ParsedBlock, read_rejects
 from preprocess.inputs import InputFile
@@ -48,7 +48,7 @@ def plan_rejected(job: Job, written: Sequence[object]) -> list[int]:
     joined: list[JoinedPartition] = job.load(partition_joiner.JOINED)
     files = {block.block.file_index for block in parsed if block.rejects}
     for path in (path for found in joined for path in found.rejects):
-        files |= set(np.unique(rows.file_and_offset(read_rejects(path).place)[0]).tolist())
+        files |= set(np.unique(row_places.file_and_offset(read_rejects(path).place)[0]).tolist())
     return sorted(files)
 
 
@@ -56,7 +56,7 @@ def write_rejected(job: Job, file_index: int) -> WrittenRejects:
     """Writes the rejected rows of an input file: a JSON line for each, and the rows themselves."""
     file = job.files[file_index]
     found = _rejects_of(job, file_index)
-    offsets = rows.file_and_offset(found.place)[1].tolist()
+    offsets = row_places.file_and_offset(found.place)[1].tolist()
     name = f"{file_index:05d}-{os.path.basename(file.path).removesuffix('.gz')}"
     folder = job.path("rejected_rows", file.split or _WHOLE_LOG)
     sample: list[str] = []
@@ -86,7 +86,7 @@ def _rejects_of(job: Job, file_index: int) -> Rejects:
     joined: list[JoinedPartition] = job.load(partition_joiner.JOINED)
     parts = [read_rejects(block.rejects) for block in parsed if block.rejects and block.block.file_index == file_index]
     for found in (read_rejects(path) for partition in joined for path in partition.rejects):
-        mine = rows.file_and_offset(found.place)[0] == file_index
+        mine = row_places.file_and_offset(found.place)[0] == file_index
         parts.append(Rejects(found.place[mine], found.reason[mine]))
     merged = rows.merge_rejects(parts)
     order = np.argsort(merged.place)

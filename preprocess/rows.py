@@ -21,21 +21,6 @@ CONVERSION = "conversion"
 DIGEST_HIGH = "digest_high"
 DIGEST_LOW = "digest_low"
 
-_FILE_SHIFT = 40
-# Places are int64, so a file may be so large and a log may have so many files.
-MAX_OFFSET = (1 << _FILE_SHIFT) - 1
-MAX_FILES = 1 << 23
-
-
-def place_of(file_index: int, offset: np.ndarray) -> np.ndarray:
-    """Place of a row in the input: places order rows by file and offset (bytes, or rows of a Parquet file)."""
-    return (file_index << _FILE_SHIFT) + offset
-
-
-def file_and_offset(place: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The file index and offset that `place_of` was given."""
-    return place >> _FILE_SHIFT, place & ((1 << _FILE_SHIFT) - 1)
-
 
 @dataclasses.dataclass(frozen=True)
 class Rows:

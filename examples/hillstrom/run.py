@@ -42,7 +42,12 @@ def run(input_dir: str, output_dir: str) -> dict[str, list[float]]:
     port = free_port()
     flags = (f"--model_base_path={export}", f"--model_name={MODEL}", f"--rest_api_port={port}")
     with chain.server("Serve", "serving", *flags, port=port, model=MODEL) as url:
-        rest = [f"--server={url}", f"--model_name={MODEL}", f"--predictions={output_dir}/rest.csv"]
+        rest = [
+            f"--server={url}",
+            f"--model_name={MODEL}",
+            f"--predictions={output_dir}/rest.csv",
+            "--max_requests=2000",
+        ]
         chain.run("Predict", "serving.predict", *log, *rest)
         return ask(f"{url}/v1/models/{MODEL}:predict")
 

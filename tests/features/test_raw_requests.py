@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from features import names, raw_requests, reject_reasons, schema_file
+from features import names, raw_requests, reject_reasons, row_places, schema_file
 from features.raw_requests import RawLogError, RawRequest
 
 SCHEMA = """
@@ -192,14 +192,24 @@ def test_csv_by_schema(tmp_path, compressed, line_end):
     assert list(raw_requests.read(str(tmp_path), "test", SHOP, names.CSV)) == SHOP_REQUESTS
 
 
-def test_csv_without_request_and_sample_id_counts_rows_over_files(tmp_path):
+def test_csv_rows_without_request_and_sample_id_are_known_by_file_and_offset(tmp_path):
     schema = schema_file.parse(SCHEMA.replace("request: visit, sample_id: row, ", ""), "shop.yaml")
     header, first, second, *_ = CSV.splitlines(keepends=True)
     (tmp_path / "day").mkdir()
     (tmp_path / "day" / "a.csv").write_text(header + first + second)
     (tmp_path / "day" / "b.csv").write_text(header + second)
     requests = list(raw_requests.read(str(tmp_path), "day", schema, names.CSV))
-    assert [request.sample_ids for request in requests] == [[0], [1], [2]]
+    begin = len(header.encode())
+    places = [(0, begin), (0, begin + len(first.encode())), (1, begin)]
+    assert [request.sample_ids for request in requests] == [[row_places.place_of(*place)] for place in places]
+
+
+def test_a_log_whose_files_are_not_named_for_splits_is_read_whole(tmp_path):
+    (tmp_path / "visits.csv").write_text(CSV)
+    assert list(raw_requests.read(str(tmp_path), "test", SHOP, names.CSV)) == SHOP_REQUESTS
+    (tmp_path / "train.csv").write_text(CSV)
+    with pytest.raises(FileNotFoundError, match="no csv log of split test"):
+        raw_requests.read(str(tmp_path), "test", SHOP, names.CSV).__next__()
 
 
 CSV_BROKEN = [
