@@ -53,10 +53,10 @@ def main() -> None:
     path = os.path.join(arguments.export_dir, str(saved_model_files.versions(arguments.export_dir)[-1]))
     tensors = warmup_tensors(path)
     body = orjson.dumps({"inputs": {name: array.tolist() for name, array in tensors.items()}})
-    gc.freeze()  # as the server does: else a collection of garbage now and then takes a quarter of a second
     with running_server(arguments.export_dir) as url:
         caller = Caller(url)
         ways = {"server": lambda: orjson.loads(caller.post(body)), **in_process_ways(path, tensors, body)}
+        gc.freeze()  # as the server does: else a collection of garbage now and then takes a quarter of a second
         times: dict[str, list[float]] = {name: [] for name in ways}
         for turn in range(arguments.calls + 10):
             for name, way in ways.items():
