@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
+import pyarrow as pa
 
 from features import names
 from preprocess import lines, parquet_reader, quantiles, rows, segments, storage
@@ -78,7 +80,7 @@ def parse_block(job: Job, block: Block) -> list[ParsedBlock]:
     file = job.files[block.file_index]
     try:
         return [_spill(job, block, number, parsed) for number, parsed in enumerate(_pieces(job, block, file))]
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error, pa.ArrowInvalid) as error:
         raise OSError(f"{file.path}, from byte {block.start}: {error}") from error
 
 

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 import numpy as np
 
 from features import names
-from preprocess import counting, duplicates, piece, quantiles, sample_requests, segments
+from preprocess import counting, duplicates, piece, quantiles, segments
 from preprocess.block_parser import ParsedBlock, SegmentFile, write_rejects
 from preprocess.job import Job
 from preprocess.piece_reader import PieceReader
+from preprocess.sample_requests import SampleCollector
 
 JOINED = "joined.plan"
 # Entries of a count file's segment: what a range of keys may read beyond its bounds.
@@ -72,6 +73,7 @@ class _PartitionJoiner:
         self._runs: list[CountRun] = []
         self._rejects: list[str] = []
         self._reasons = np.zeros(256, np.int64)
+        self._samples = SampleCollector(job, partition)
         self._requests = 0
         self._without_context = 0
         self._unused_contexts = 0
@@ -79,6 +81,7 @@ class _PartitionJoiner:
     def run(self) -> JoinedPartition:
         path = self._job.path("joined", f"{self._partition:05d}")
         edges = segments.write(path, self._packed_pieces())
+        self._samples.save(self._job)
         return JoinedPartition(
             partition=self._partition,
             pieces=SegmentFile(path, edges),
@@ -97,8 +100,7 @@ class _PartitionJoiner:
             if path := write_rejects(self._job.path("rejects", f"join-{name}"), joined.rejects):
                 self._rejects.append(path)
                 self._reasons += np.bincount(joined.rejects.reason, minlength=256)
-            if number == 0:
-                sample_requests.save_joined(self._job, self._partition, joined)
+            self._samples.add(joined)
             self._requests += len(joined.sizes)
             self._without_context += int(joined.sizes[~joined.has_context].sum())
             self._unused_contexts += joined.unused_contexts

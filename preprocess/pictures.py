@@ -12,7 +12,7 @@ KEPT, DROPPED, LINE, TEXT = "#2a6f97", "#c9d6df", "#c1121f", "#333"
 _ROW = 24
 _LABEL_WIDTH = 190
 _BAR_WIDTH = 420
-_VALUE_WIDTH = 170
+_VALUE_WIDTH = 280
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,11 +5,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
-import numpy as np
-
 from features import names, raw_requests
 from features.raw_requests import RawLogError, RawRequest, Values
-from features.schema import Field
+from features.schema import Field, Schema
 from preprocess import ragged, rows, storage
 from preprocess.job import Job
 from preprocess.join import Joined
@@ -20,38 +18,61 @@ _IMPRESSIONS = 64
 _PART = "sample_requests.plan"
 
 
-def save_joined(job: Job, partition: int, joined: Joined) -> None:
-    """Keeps the first requests of the first partition of an Ali-CCP log, whose contexts are elsewhere in the input."""
-    split = job.options.splits[0]
-    if not job.repeats_context and partition == job.partitions.ranges[split].start:
-        count = min(len(joined.sizes), _REQUESTS)
-        firsts = ragged.starts(joined.sizes)
-        found = [_request(job, joined, int(firsts[i]), int(firsts[i + 1]), i) for i in range(count)]
-        job.save(_PART, found)
+class SampleCollector:
+    """The first requests of the first partition of an Ali-CCP log, whose contexts are elsewhere in the input.
 
+    Args:
+        job: the run.
+        partition: that is joined.
+    """
 
-def _request(job: Job, joined: Joined, begin: int, end: int, number: int) -> RawRequest:
-    shown = np.arange(begin, min(end, begin + _IMPRESSIONS))
-    impressions = [_values(joined.impressions, row, job.schema.impression_fields, job) for row in shown.tolist()]
-    keys = [key for field in job.schema.impression_fields for key in _keys(field)]
-    return RawRequest(
-        sample_ids=joined.impressions.columns[rows.SAMPLE_ID][shown].tolist(),
-        context=_values(joined.contexts, number, job.schema.context_fields, job),
-        impressions={key: [values[key] for values in impressions] for key in keys},
-    )
+    def __init__(self, job: Job, partition: int) -> None:
+        split = job.options.splits[0]
+        self._wanted = not job.repeats_context and partition == job.partitions.ranges[split].start
+        self._schema = job.schema
+        self._found: list[RawRequest] = []
+        self._last_key = b""
+
+    def add(self, joined: Joined) -> None:
+        """Takes what is still wanted of the next piece; a request may go on from the piece before."""
+        edges = ragged.starts(joined.sizes).tolist()
+        for number, (begin, end) in enumerate(itertools.pairwise(edges)):
+            key = joined.impressions.request[begin].as_py()
+            goes_on = bool(self._found) and key == self._last_key
+            if not self._wanted or (len(self._found) == _REQUESTS and not goes_on):
+                return
+            if not goes_on:
+                context = _values(joined.contexts, number, self._schema.context_fields, self._schema)
+                keys = [key for field in self._schema.impression_fields for key in _keys(field)]
+                self._found.append(RawRequest([], context, {key: [] for key in keys}))
+                self._last_key = key
+            self._extend(joined.impressions, begin, end)
+
+    def _extend(self, impressions: Rows, begin: int, end: int) -> None:
+        request = self._found[-1]
+        for row in range(begin, min(end, begin + _IMPRESSIONS - len(request.sample_ids))):
+            request.sample_ids.append(int(impressions.columns[rows.SAMPLE_ID][row]))
+            values = _values(impressions, row, self._schema.impression_fields, self._schema)
+            for key, found in request.impressions.items():
+                found.append(values[key])
+
+    def save(self, job: Job) -> None:
+        """Keeps the requests for `write`."""
+        if self._wanted:
+            job.save(_PART, self._found)
 
 
 def _keys(field: Field) -> list[str]:
     return [field.name, field.weight_key] if field.weighted else [field.name]
 
 
-def _values(found: Rows, row: int, fields: Sequence[Field], job: Job) -> Values:
+def _values(found: Rows, row: int, fields: Sequence[Field], schema: Schema) -> Values:
     begin = int(found.counts[:row].sum())
     features = slice(begin, begin + int(found.counts[row]))
     field_index, key, weight = found.field[features], found.key[features], found.weight[features]
     values: Values = {}
     for field in fields:
-        mine = field_index == job.schema.index[field.name]
+        mine = field_index == schema.index[field.name]
         values[field.name] = key[mine].tolist()
         if field.weighted:
             values[field.weight_key] = weight[mine].tolist()
