@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import math
@@ -15,6 +16,7 @@ import tensorflow as tf
 from features import names
 from model_fn import evaluation, score_histogram
 from model_fn.metric_ops import calibration_table_name
+from trainer.data_dir import read_bytes
 from trainer.model_dir import write_whole
 from trainer.terminal import say
 
@@ -34,12 +36,64 @@ def write(model_dir: str, split: str, result: Mapping[str, Any]) -> str:
         Path of the JSON file. Metrics that the data do not determine are left out of it.
     """
     tables = {task: np.asarray(result[calibration_table_name(task)]) for task in evaluation.TASKS}
-    suffix = "" if split == names.TEST else f"_{split}"
-    path = os.path.join(model_dir, f"eval{suffix}.json")
+    suffix = _suffix(split)
+    path = path_of(model_dir, split)
     write_whole(path, json.dumps(_description(split, result, tables), indent=1) + "\n")
     for task, table in tables.items():
         write_whole(os.path.join(model_dir, f"calibration_{task}{suffix}.svg"), calibration_picture(task, table))
     return path
+
+
+def path_of(model_dir: str, split: str) -> str:
+    """The JSON file of a split's evaluation."""
+    return os.path.join(model_dir, f"eval{_suffix(split)}.json")
+
+
+def _suffix(split: str) -> str:
+    return "" if split == names.TEST else f"_{split}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluated:
+    """What an evaluation found.
+
+    Attributes:
+        split: that was evaluated.
+        global_step: of the model.
+        impressions: evaluated.
+        metrics: by name, those that the data determine.
+        calibration: for each task its table by decile, float64 [up to 10, 3], columns as named in `score_histogram`.
+    """
+
+    split: str
+    global_step: int
+    impressions: int
+    metrics: dict[str, float]
+    calibration: dict[str, np.ndarray]
+
+
+def read(model_dir: str, split: str) -> Evaluated:
+    """The latest evaluation that `write` left.
+
+    Raises:
+        ValueError: there is none, or its file is damaged.
+    """
+    path = path_of(model_dir, split)
+    if not tf.io.gfile.exists(path):
+        raise ValueError(f"{path}: no such file; run --task_type=eval --model_dir={model_dir} --split={split} first")
+    try:
+        found = json.loads(read_bytes(path))
+        tables = {task: _table(rows) for task, rows in found.pop("calibration").items()}
+        split, step, impressions = (found.pop(name) for name in ("split", "global_step", "impressions"))
+        return Evaluated(split, step, impressions, found, tables)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: damaged or of another release ({error!r}); run --task_type=eval again") from error
+
+
+def _table(rows: list[dict[str, float]]) -> np.ndarray:
+    return np.array([[row[column] for column in _TABLE_COLUMNS] for row in rows], np.float64).reshape(
+        -1, len(_TABLE_COLUMNS)
+    )
 
 
 def summary(result: Mapping[str, Any]) -> str:

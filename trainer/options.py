@@ -57,8 +57,8 @@ class Options:
     data_dir: str = _setting("", "Folder that python -m preprocess made. Local or remote.")
     model_dir: str = _setting(
         "",
-        "Folder of checkpoints, settings, TensorBoard events, eval.json and pictures; report: one or several, separated "
-        "by commas.",
+        "Folder of checkpoints, settings, TensorBoard events, eval.json and pictures; report: one or several, comma "
+        "separated.",
     )
 
     batch_size: int = _setting(InputOptions.batch_size, "Impressions in a batch, nearly: it holds whole pieces.")
