@@ -1,6 +1,6 @@
 """The local server under load while new versions come: answers, errors and times.
 
-python benchmarks/serving_load.py --export_dir=E [--seconds=60] [--share=0.8] [--reload_seconds=10]
+python benchmarks/serving_load.py --export_dir=E [--seconds=60] [--share=0.8] [--reload_seconds=20]
 
 E is the base folder of any exported model (benchmarks/serving_model.py makes one of Ali-CCP's size); the calls are its
 warm-up with the candidates in other orders, so that scores given to the wrong call show. First finds the capacity
@@ -123,7 +123,7 @@ def main() -> None:
     parser.add_argument("--export_dir", required=True, help="base folder of an exported model")
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--share", type=float, default=0.8, help="of the capacity")
-    parser.add_argument("--reload_seconds", type=float, default=10, help="between two new versions")
+    parser.add_argument("--reload_seconds", type=float, default=20, help="between two new versions")
     parser.add_argument("--capacity_calls", type=int, default=400)
     arguments = parser.parse_args()
     source = os.path.join(arguments.export_dir, str(saved_model_files.versions(arguments.export_dir)[-1]))
