@@ -57,9 +57,10 @@ def mixed_schema() -> Schema:
     )
 
 
-def raw_values(field: Field) -> list:
+def raw_values(field: Field, with_strange: bool = True) -> list:
     """Values that a log of the field may hold."""
-    return (NUMBERS if field.type == NUMBER else WORDS if field.type == STRING else IDS) + STRANGE[field.type]
+    usual = NUMBERS if field.type == NUMBER else WORDS if field.type == STRING else IDS
+    return usual + (STRANGE[field.type] if with_strange else [])
 
 
 def make_vocabulary(schema: Schema, oov: str = OOV_DROP) -> Vocabulary:
@@ -169,8 +170,8 @@ def make_trained(directory: str, vocabulary: Vocabulary, settings: Hyperparamete
     return Trained(vocabulary, vocabulary_dir, checkpoint, settings)
 
 
-def random_raw_requests(schema: Schema, count: int, seed: int = 0) -> list[RawRequest]:
-    """Requests of 1 to 5 impressions with known, filtered, unknown, repeated and missing values."""
+def random_raw_requests(schema: Schema, count: int, seed: int = 0, with_strange: bool = True) -> list[RawRequest]:
+    """Requests of 1 to 5 impressions with known, filtered, repeated and missing values; unknown ones `with_strange`."""
     rng = np.random.default_rng(seed)
     made = []
     for number in range(count):
@@ -178,7 +179,7 @@ def random_raw_requests(schema: Schema, count: int, seed: int = 0) -> list[RawRe
         context: dict[str, list] = {}
         impressions: dict[str, list[list]] = {}
         for field in schema.fields:
-            rows = [_random_values(rng, field) for _ in range(1 if field.is_context else size)]
+            rows = [_random_values(rng, field, with_strange) for _ in range(1 if field.is_context else size)]
             columns = {field.name: rows}
             if field.weighted:
                 columns[field.weight_key] = [[float(w) for w in rng.uniform(0, 2, len(row))] for row in rows]
@@ -190,8 +191,8 @@ def random_raw_requests(schema: Schema, count: int, seed: int = 0) -> list[RawRe
     return made
 
 
-def _random_values(rng: np.random.Generator, field: Field) -> list:
-    values = raw_values(field)
+def _random_values(rng: np.random.Generator, field: Field, with_strange: bool) -> list:
+    values = raw_values(field, with_strange)
     count = int(rng.integers(0, 7)) if field.is_many else int(rng.random() < 0.8)
     return [values[int(place)] for place in rng.integers(0, len(values), count)]
 

@@ -1,0 +1,123 @@
+"""The whole way, twice: a raw log through preprocessing and training's reader, and the same log raw through serving."""
+
+import csv
+import glob
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from served_model_examples import IDS, SETTINGS, STRANGE, Served, make_trained, mixed_schema, random_raw_requests
+
+from features import keys, names, parse_spec, raw_requests, schema_file, vocabulary
+from model_fn import network
+from preprocess import command, pipeline
+from preprocess.options import BUCKET, DROP, Options
+from serving import saved_model_files
+
+v1 = tf.compat.v1
+LARGEST_DIFFERENCE = 1e-6
+
+
+def write_csv(path, schema, requests, seed):
+    """A log with the request's context in each row; a fifth of the impressions are clicked."""
+    rng = np.random.default_rng(seed)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow([*schema.columns.named(), *(field.column for field in schema.fields)])
+        for number, raw in enumerate(requests):
+            for place, sample_id in enumerate(raw.sample_ids):
+                cells = [cell(raw, field, place) for field in schema.fields]
+                writer.writerow([f"request {number}", sample_id, int(rng.random() < 0.2), 0, *cells])
+
+
+def cell(raw, field, place):
+    side = raw.context if field.is_context else {key: rows[place] for key, rows in raw.impressions.items()}
+    values = [str(value) for value in side[field.name]]
+    if field.weighted:
+        pairs = zip(values, side[field.weight_key], strict=True)
+        values = [f"{value}{field.weight_separator}{weight!r}" for value, weight in pairs]
+    return field.value_separator.join(values)
+
+
+def scores_of_records(data_dir, trained):
+    """Scores of the test split by sample id: records, the parse spec of training, and the network."""
+    known = trained.vocabulary
+    serialized = []
+    for path in sorted(glob.glob(names.records_pattern(data_dir, names.TEST))):
+        serialized += list(tf.data.TFRecordDataset(path, "GZIP").as_numpy_iterator())
+    with tf.Graph().as_default(), v1.Session() as session:
+        spec = parse_spec.record_spec(known.schema) | parse_spec.sample_id_spec()
+        batch = tf.io.parse_example(serialized, spec)
+        found = network.scores(network.logits(batch, known.schema, known.size, trained.settings, False))
+        v1.train.Saver().restore(session, trained.checkpoint)
+        scores, sample_ids = session.run([found, batch[names.SAMPLE_ID].values])
+    return {i: row for i, *row in zip(sample_ids.tolist(), *(scores[name] for name in names.SCORES), strict=True)}
+
+
+def check(served, requests, expected):
+    """Each signature gives each impression the expected scores; each expected impression is asked for."""
+    seen = set()
+    for raw in requests:
+        wanted = np.array([expected[sample_id] for sample_id in raw.sample_ids])
+        for signature, scores in served.scores(raw).items():
+            found = np.stack([scores[name] for name in names.SCORES], 1)
+            assert np.abs(found - wanted).max() <= LARGEST_DIFFERENCE, (signature, raw)
+        seen |= set(raw.sample_ids)
+    assert seen == expected.keys()
+
+
+UNWRITTEN = pytest.mark.xfail(
+    strict=True, reason="preprocess leaves vocabulary.OOV out of the statistics; remove this mark when it does not"
+)
+
+
+@pytest.mark.parametrize("oov", [DROP, pytest.param(BUCKET, marks=UNWRITTEN)])
+def test_a_log_with_words_numbers_and_lists(tmp_path, oov):
+    schema = mixed_schema()
+    raw_dir, data_dir = str(tmp_path / "raw"), str(tmp_path / "data")
+    write_csv(os.path.join(raw_dir, "train.csv"), schema, random_raw_requests(schema, 80, 1, with_strange=False), 1)
+    write_csv(os.path.join(raw_dir, "test.csv"), schema, random_raw_requests(schema, 40, 2), 2)
+    (tmp_path / "schema.yaml").write_text(schema_file.dump(schema))
+    options = Options(
+        raw_dir, data_dir, names.CSV, str(tmp_path / "schema.yaml"), min_count=12, oov=oov, max_rejected=0.0
+    )
+    command.run(options, execute=pipeline.run_in_process)
+    known = vocabulary.load(names.vocabulary_dir(data_dir))
+    tags = schema.by_name["tags"]
+    assert (known.lookup(keys.keys_of_ids(schema, tags, np.array(IDS))) != vocabulary.UNKNOWN).all()
+    assert (known.lookup(keys.keys_of_ids(schema, tags, np.array(STRANGE[tags.type]))) == vocabulary.UNKNOWN).all()
+    trained = make_trained(str(tmp_path / "trained"), known, SETTINGS)
+    served = Served(trained.export(str(tmp_path / "export")), schema)
+    requests = raw_requests.read(raw_dir, names.TEST, schema, names.CSV)
+    check(served, requests, scores_of_records(data_dir, trained))
+
+
+def run(module, *flags):
+    done = subprocess.run([sys.executable, "-m", module, *flags], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_commands_from_simulated_log_to_served_scores(tmp_path):
+    raw_dir, data_dir, model_dir = (str(tmp_path / name) for name in ("raw", "data", "model"))
+    history = "--history_scale=0.1"
+    run("simulate", f"--output_dir={raw_dir}", "--requests=40", "--test_requests=8", "--seed=3", history)
+    run("preprocess", f"--input_dir={raw_dir}", f"--output_dir={data_dir}", "--min_count=5")
+    folders = (f"--data_dir={data_dir}", f"--model_dir={model_dir}")
+    layers = ("--deep_layers=16,8", "--embedding_range=0.5", "--embedding_size=8")
+    run("trainer", "--task_type=train", *folders, "--num_epochs=1", *layers)
+    predictions = str(tmp_path / "predictions.csv")
+    run("trainer", "--task_type=infer", *folders, f"--predictions={predictions}")
+    base = str(tmp_path / "export")
+    run("trainer", "--task_type=export", *folders, f"--export_dir={base}")
+    with open(predictions, encoding="utf-8", newline="") as file:
+        rows = csv.reader(file)
+        assert next(rows) == [names.SAMPLE_ID, *names.SCORES]
+        expected = {int(sample_id): [float(score) for score in scores] for sample_id, *scores in rows}
+    (version,) = saved_model_files.versions(base)
+    schema = schema_file.load(names.ALICCP)
+    served = Served(os.path.join(base, str(version)), schema)
+    check(served, raw_requests.read(raw_dir, names.TEST, schema, names.ALICCP), expected)
