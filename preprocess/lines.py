@@ -72,13 +72,18 @@ def read_block(path: str, start: int, end: int, first: int) -> Lines:
         first: where the file's first line begins: 0, or the end of its header. It lies in the first block.
     """
     with storage.reading(path) as file:
-        # A line begins at `start` if the byte before is a newline.
-        before = max(start - 1, first)
-        file.seek(before)
-        data = file.read(end - before)
-        skipped = 0 if before == first else data.find(b"\n") + 1
-        if before != first and not skipped:
-            return split(b"", start)
+        if start == first:
+            before, skipped = start, 0
+            file.seek(start)
+            data = file.read(end - start)
+        else:
+            # A line begins at `start` if the byte before is a newline.
+            before = start - 1
+            file.seek(before)
+            data = file.read(end - before)
+            skipped = data.find(b"\n") + 1
+            if not skipped:
+                return split(b"", start)
         return split(data[skipped:] + _rest_of_line(file, data), before + skipped)
 
 

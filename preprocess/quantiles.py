@@ -26,7 +26,8 @@ class Histogram:
 
 def histogram(values: np.ndarray) -> Histogram:
     """Histogram of numbers: float32 [n]; NaN is none."""
-    bits = values[~np.isnan(values)].astype(np.float32).view(np.uint32)
+    # Adding 0 makes the negative zero a positive one.
+    bits = (values[~np.isnan(values)].astype(np.float32) + np.float32(0)).view(np.uint32)
     # Makes the order of the bit patterns that of the numbers: negative ones are reversed, and lie below the others.
     ordered = np.where(bits >> 31 != 0, ~bits, bits | np.uint32(1 << 31))
     return Histogram(*np.unique(ordered >> np.uint32(_DROPPED_BITS), return_counts=True))

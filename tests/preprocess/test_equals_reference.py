@@ -17,7 +17,7 @@ from features import keys, names, schema_file, vocabulary
 from preprocess import command, pipeline
 from preprocess.options import MAX_IMPRESSIONS_PER_RECORD, Options
 
-SETTINGS = settings(max_examples=60, deadline=None, derandomize=True, database=None)
+SETTINGS = settings(max_examples=40, deadline=None, derandomize=True, database=None)
 
 SHAPES = st.fixed_dictionaries(
     {
@@ -121,6 +121,25 @@ def test_csv(seed, with_request, with_id, broken, split_files, shape):
             wanted |= {(files[n - number].name, offset, reason) for n, offset, reason in bad}
             number += len(files)
         out = run(folder, schema, names.CSV, shape)
+        assert rejected(out) == wanted
+        check(out, schema, requests, shape)
+
+
+@settings(SETTINGS, max_examples=15)
+@given(seed=st.integers(0, 10**6), shape=SHAPES)
+def test_parquet(seed, shape):
+    schema = table_schema(True, True)
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        (folder / "raw").mkdir()
+        requests, wanted = {}, set()
+        for number, split in enumerate((names.TRAIN, names.TEST)):
+            cells = LogWriter(seed + number, schema, False).parquet(folder / "raw", split)
+            bad = set()
+            rows = [reference.table_row(schema, None, row, (number, place)) for place, row in enumerate(cells)]
+            requests |= reference.table_requests(schema, rows, bad, shape["seed"], split)
+            wanted |= {(f"{split}.parquet", offset, reason) for _, offset, reason in bad}
+        out = run(folder, schema, names.PARQUET, shape)
         assert rejected(out) == wanted
         check(out, schema, requests, shape)
 
