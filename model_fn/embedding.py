@@ -76,7 +76,7 @@ def embed(
 def _embedded(
     requests: Requests, schema: Schema, pooled: tf.Tensor, context_bags: tf.Tensor, looked_up: tf.Tensor
 ) -> Embedded:
-    """Cuts the pooled vectors [bags, size] up. Split and unstack, not slices: their gradients copy, slices' also add."""
+    """Cuts the pooled vectors [bags, size] up, by ops whose gradients only copy; those of slices add as well."""
     size = int(looked_up.shape[1])
     fields: dict[str, tf.Tensor] = {}
     parts: list[tf.Tensor | None] = []

@@ -1,0 +1,168 @@
+"""The whole network: layouts that must agree, and which weights each loss moves."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from model_batches import SCHEMA, VOCABULARY_SIZE, evaluate, flat, parsed, requests, small
+
+from features import names
+from model_fn import losses, network
+from model_fn.hyperparameters import BACKBONES, MODELS
+
+BATCH = requests(8)
+FLOOR = 0.2
+
+
+def trained(batch, settings, term=None):
+    """Scores, loss, and the gradient to every variable by name, the table's as a dense matrix."""
+
+    def make():
+        features, labels = parsed(batch)
+        net = network.build(features, SCHEMA, VOCABULARY_SIZE, settings, training=True)
+        truth = losses.Labels(*(tf.cast(labels[name].values, tf.float32) for name in (names.CLICK, names.CONVERSION)))
+        terms = losses.task_losses(truth, *net.logits, FLOOR, settings)
+        loss = losses.total_loss(terms, settings) if term is None else terms[term]
+        loss += losses.l2_penalty(net.looked_up, net.kernels, settings)
+        variables = tf.compat.v1.trainable_variables()
+        gradients = tf.gradients(loss, variables)
+        dense = {
+            variable.op.name: tf.convert_to_tensor(gradient)
+            for variable, gradient in zip(variables, gradients, strict=True)
+            if gradient is not None
+        }
+        return network.scores(net.logits), loss, dense
+
+    return evaluate(make)
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize("model", MODELS)
+def test_flat_and_request_layout_are_one_model(model, backbone):
+    settings = small(model=model, backbone=backbone, l2_reg=0.01, embedding_l2_reg=0.01)
+    check_layouts(settings)
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_layouts_agree_under_batch_norm(backbone):
+    """A context that stands for n impressions counts n times in the moments, wherever it is computed once."""
+    check_layouts(small(backbone=backbone, batch_norm=True), tolerance=1e-5)
+
+
+def check_layouts(settings, tolerance=1e-6):
+    scores, loss, gradients = trained(BATCH, settings)
+    flat_scores, flat_loss, flat_gradients = trained(flat(BATCH), settings)
+    np.testing.assert_allclose(loss, flat_loss, atol=tolerance)
+    assert len(scores["pctr"]) == sum(len(request.sample_id) for request in BATCH)
+    for name, score in scores.items():
+        np.testing.assert_allclose(score, flat_scores[name], atol=tolerance, err_msg=name)
+    assert gradients.keys() == flat_gradients.keys()
+    for name, gradient in gradients.items():
+        assert np.abs(gradient).max() > tolerance or "bias" in name, name
+        np.testing.assert_allclose(gradient, flat_gradients[name], atol=tolerance, err_msg=name)
+
+
+# MODELS.md section 1: which towers a term moves. All of them move the embedding.
+MOVES = {
+    ("escm2_dr", "ctr"): {"ctr"},
+    ("escm2_ips", "ips"): {"cvr"},
+    ("escm2_dr", "dr_error"): {"cvr"},
+    ("escm2_dr", "dr_imputation"): {"imputation"},
+    ("escm2_dr", "ctcvr"): {"ctr", "cvr"},
+    ("naive_cvr", "cvr"): {"cvr"},
+}
+
+
+@pytest.mark.parametrize(("model", "term"), MOVES)
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_a_term_moves_its_towers_and_the_shared_layers_only(backbone, model, term):
+    _, _, gradients = trained(BATCH, small(model=model, backbone=backbone), term)
+    moved = {name for name, gradient in gradients.items() if np.abs(gradient).max() > 0}
+    towers = {task for task in ("ctr", "cvr", "imputation") if any(f"towers/{task}/" in name for name in moved)}
+    assert towers == MOVES[model, term]
+    assert "model/embedding_table" in moved
+    assert backbone == "shared_embedding" or any("/towers/" not in name and "table" not in name for name in moved)
+
+
+def test_the_first_layer_of_a_tower_is_moved_by_its_own_term_only():
+    """Towers on shared inputs have their first layers side by side in one matrix."""
+    settings = small(model="escm2_dr")
+    width = settings.deep_layers[0]
+    for task, column in (("ctr", 0), ("cvr", 1), ("imputation", 2)):
+        term = {"ctr": "ctr", "cvr": "dr_error", "imputation": "dr_imputation"}[task]
+        _, _, gradients = trained(BATCH, settings, term)
+        for kernel in ("kernel", "context_kernel"):
+            moved = np.abs(gradients[f"model/towers/layer_0/{kernel}"]).max(0) > 0
+            inside = moved[column * width : (column + 1) * width]
+            assert inside.any()
+            assert moved.sum() == inside.sum()
+
+
+def test_scores_multiply():
+    logits = network.Logits(tf.constant([-3.0, 2.0, -40.0]), tf.constant([1.0, -1.0, -45.0]), None)
+    scores = {name: value.numpy().astype(np.float64) for name, value in network.scores(logits).items()}
+    assert list(scores) == list(names.SCORES)
+    np.testing.assert_allclose(scores["pctr"], 1 / (1 + np.exp([3.0, -2.0, 40.0])), rtol=1e-6)
+    np.testing.assert_allclose(scores["pctcvr"], scores["pctr"] * scores["pcvr"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_building_twice_shares_the_variables(backbone):
+    settings = small(model="escm2_dr", backbone=backbone)
+
+    def make():
+        features, _ = parsed(BATCH)
+        first = network.logits(features, SCHEMA, VOCABULARY_SIZE, settings, training=False)
+        count = len(tf.compat.v1.global_variables())
+        second = network.logits(features, SCHEMA, VOCABULARY_SIZE, settings, training=False)
+        assert len(tf.compat.v1.global_variables()) == count
+        return first, second
+
+    first, second = evaluate(make)
+    np.testing.assert_array_equal(first.cvr, second.cvr)
+    np.testing.assert_array_equal(first.imputation, second.imputation)
+
+
+def test_only_dr_has_an_imputation_tower():
+    made = evaluate(lambda: network.logits(parsed(BATCH)[0], SCHEMA, VOCABULARY_SIZE, small(), False)[:2])
+    assert len(made) == 2
+    with tf.Graph().as_default():
+        found = network.logits(parsed(BATCH)[0], SCHEMA, VOCABULARY_SIZE, small(model="escm2_ips"), False)
+        assert found.imputation is None
+        assert not [v for v in tf.compat.v1.global_variables() if "imputation" in v.name]
+
+
+def test_a_group_of_context_fields_is_computed_once_a_request():
+    with tf.Graph().as_default():
+        network.logits(parsed(BATCH)[0], SCHEMA, VOCABULARY_SIZE, small(backbone="group_towers"), True)
+        shapes = {v.op.name: v.shape.as_list() for v in tf.compat.v1.global_variables()}
+    # user: 3 context fields of width 4; item and place with it reach the towers as impression parts.
+    assert shapes["model/group_user/layer_0/context_kernel"] == [12, 6]
+    assert "model/group_user/layer_0/kernel" not in shapes
+    assert shapes["model/towers/layer_0/context_kernel"] == [5, 16]
+    assert shapes["model/towers/layer_0/kernel"] == [7 + 3 + 3, 16]
+
+
+def test_group_layers_of_a_group_that_is_not_there_are_refused():
+    with tf.Graph().as_default(), pytest.raises(ValueError, match="group_layers names shop; the schema has user, item"):
+        settings = small(backbone="group_towers", group_layers="shop:3")
+        network.logits(parsed(BATCH)[0], SCHEMA, VOCABULARY_SIZE, settings, False)
+
+
+def test_towers_without_hidden_layers_are_linear():
+    for backbone in BACKBONES:
+        scores, _, gradients = trained(BATCH, small(backbone=backbone, deep_layers=()))
+        assert np.isfinite(scores["pctcvr"]).all()
+        assert not [name for name in gradients if "towers" in name and "logit" not in name]
+
+
+def test_dropout_drops_in_training_only():
+    settings = small(dropout=(0.5, 0.5))
+
+    def make(training):
+        features, _ = parsed(BATCH)
+        return [network.logits(features, SCHEMA, VOCABULARY_SIZE, settings, training).ctr for _ in range(2)]
+
+    first, second = evaluate(lambda: make(True))
+    assert np.abs(first - second).max() > 1e-3
+    first, second = evaluate(lambda: make(False))
+    np.testing.assert_array_equal(first, second)
