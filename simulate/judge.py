@@ -22,6 +22,7 @@ from features import names
 
 DECILES = 10
 _TINY = 1e-12
+_TASKS = ("ctr", "cvr", "ctcvr")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,16 +173,30 @@ def _deciles(judged: Judged) -> list[dict[str, float]]:
     ]
 
 
+def summary(figures: dict[str, Any]) -> str:
+    """The chief figures, in a line."""
+    aucs = (
+        f"{task} AUC {_digits(figures[task + '_auc'])} of {_digits(figures[task + '_auc_oracle'])}" for task in _TASKS
+    )
+    return f"{', '.join(aucs)}; bias of pCVR {100 * figures['cvr_bias_all']:+.1f} %"
+
+
+def _digits(value: float | None) -> str:
+    return "absent" if value is None else f"{value:.4f}"
+
+
 def main(_: list[str]) -> None:
-    """Prints the figures as JSON, and writes them where --output says."""
+    """Prints the figures as JSON; with --output, writes them there and prints the chief ones."""
     arguments = flags.FLAGS
     try:
         figures = judge(read(arguments.input_dir, arguments.predictions, arguments.split))
     except (ValueError, FileNotFoundError) as error:
         raise SystemExit(str(error)) from error
     text = json.dumps(figures, indent=1)
-    print(text)
-    if arguments.output:
+    if not arguments.output:
+        print(text)
+    else:
+        print(summary(figures))
         with open(arguments.output + ".tmp", "w", encoding="utf-8") as file:
             file.write(text + "\n")
         os.replace(arguments.output + ".tmp", arguments.output)

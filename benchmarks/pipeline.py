@@ -1,0 +1,101 @@
+"""The project's commands, run with their results kept: what the quality benchmarks are made of.
+
+A finished result is kept under a name made of everything that it was made with, so an interrupted benchmark goes on
+where it was and two benchmarks share what both need.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import math
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Sequence
+
+REPOSITORY = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+class Workshop:
+    """Logs, records, models and judgements in one folder."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = os.path.abspath(folder)
+        os.makedirs(self._folder, exist_ok=True)
+
+    def log(self, *flags: str) -> str:
+        """A simulated log."""
+        return self._made("log", flags, lambda out: _run("simulate", f"--output_dir={out}", *flags))
+
+    def records(self, log: str, *flags: str) -> str:
+        """The log's TFRecords."""
+        return self._made(
+            "records",
+            (log, *flags),
+            lambda out: _run("preprocess", f"--input_dir={log}", f"--output_dir={out}", *flags),
+        )
+
+    def judgement(self, log: str, records: str, *flags: str) -> dict:
+        """Trains with the flags, scores the test split and judges the scores; also gives impressions/s of training."""
+        out = self._made("model", (log, records, *flags), lambda made: _train_and_judge(made, log, records, flags))
+        with open(os.path.join(out, "judged.json"), encoding="utf-8") as file:
+            figures = json.load(file)
+        with open(os.path.join(out, "speed.json"), encoding="utf-8") as file:
+            return figures | json.load(file)
+
+    def _made(self, kind: str, flags: Sequence[str], make: Callable[[str], None]) -> str:
+        name = hashlib.sha256("\n".join(flags).encode()).hexdigest()[:12]
+        out = os.path.join(self._folder, f"{kind}-{name}")
+        if not os.path.exists(out):
+            unfinished = out + ".unfinished"
+            shutil.rmtree(unfinished, ignore_errors=True)
+            make(unfinished)
+            os.rename(unfinished, out)
+        return out
+
+
+def _train_and_judge(out: str, log: str, records: str, flags: Sequence[str]) -> None:
+    model, predictions = os.path.join(out, "model"), os.path.join(out, "predictions.csv")
+    os.makedirs(out)
+    where = (f"--data_dir={records}", f"--model_dir={model}")
+    printed = _run("trainer", "--task_type=train", *where, *flags)
+    _run("trainer", "--task_type=infer", *where, f"--predictions={predictions}")
+    _run("simulate.judge", f"--input_dir={log}", f"--predictions={predictions}", f"--output={out}/judged.json")
+    with open(os.path.join(out, "speed.json"), "w", encoding="utf-8") as file:
+        json.dump({"impressions_per_second": _median_speed(printed)}, file)
+    shutil.rmtree(model)
+    os.remove(predictions)
+
+
+def _median_speed(printed: str) -> float | None:
+    """Median of the training's own progress lines, which leave out start-up and evaluation."""
+    found = [float(number.replace(",", "")) for number in re.findall(r"([\d,]+) impressions/s", printed)]
+    return statistics.median(found[1:] or found) if found else None
+
+
+def _run(module: str, *flags: str) -> str:
+    command = [sys.executable, "-m", module, *flags]
+    done = subprocess.run(command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode:
+        sys.exit(f"{' '.join(command)}\nended with status {done.returncode}:\n{done.stdout[-3000:]}")
+    return done.stdout
+
+
+def mean_and_spread(values: Iterable[float]) -> str:
+    """Mean and standard deviation over seeds, as text."""
+    found = list(values)
+    spread = statistics.stdev(found) if len(found) > 1 else math.nan
+    return f"{statistics.mean(found):.4f} ± {spread:.4f}"
+
+
+def write_table(path: str, rows: list[dict]) -> None:
+    """Keeps a benchmark's rows as CSV."""
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
