@@ -20,8 +20,12 @@ if [ $# -lt 2 ]; then
 fi
 
 here=$(cd "$(dirname "$(readlink -f "$0")")" && pwd)
+# In the repository the interpreter of its .venv; installed, the one that the script was installed beside.
 python=python3
-[ -x "$here/.venv/bin/python" ] && python=$here/.venv/bin/python
+for found in "$here/python" "$here/.venv/bin/python"; do
+    [ -x "$found" ] && python=$found
+done
+[ -d "$here/preprocess" ] && export PYTHONPATH="$here${PYTHONPATH:+:$PYTHONPATH}"
 raw=$1 out=$2
 shift 2
 exec "$python" -m preprocess --input_dir="$raw" --output_dir="$out" "$@"

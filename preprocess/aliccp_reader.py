@@ -73,17 +73,14 @@ class AliccpReader:
     def _regular_rows(self, data: bytes, places: np.ndarray, fields: _FieldNumbers) -> Rows:
         table = _read_table(data, self._columns)
         lists = table.pop("features")
-        sizes = pc.binary_length(lists)
-        features = _read_table(
-            ragged.joined(lists.filter(pc.greater(sizes, 0)), names.FEATURE_SEPARATOR.encode()).translate(_TO_TABLE),
-            _FEATURE_COLUMNS,
-        )
-        separators = pc.count_substring(lists, names.FEATURE_SEPARATOR.encode()).to_numpy()
+        sizes = pc.binary_length(lists).to_numpy()
+        text = ragged.joined(lists.filter(pa.array(sizes > 0)), names.FEATURE_SEPARATOR.encode())
+        features = _read_table(text.translate(_TO_TABLE), _FEATURE_COLUMNS)
         request = table.pop("request")
         return Rows(
             columns={rows.PLACE: places, **{name: column.to_numpy() for name, column in table.items()}},
             request=request,
-            counts=(separators + (sizes.to_numpy() > 0)).astype(np.int32),
+            counts=_feature_counts(text, sizes),
             field=_field_numbers(features["field"], fields),
             key=features["key"].to_numpy(),
             # By way of float64, as every other reader of the log rounds.
@@ -184,6 +181,16 @@ def _read_table(data: bytes, columns: dict[str, pa.DataType]) -> dict[str, pa.Ar
         pyarrow.csv.ConvertOptions(column_types=columns, null_values=[]),
     )
     return {name: table.column(name).combine_chunks() for name in columns}
+
+
+def _feature_counts(text: bytes, sizes: np.ndarray) -> np.ndarray:
+    """Number of features in each list: the joined lists and the length of each -> int32 [lists]."""
+    separators = np.flatnonzero(np.frombuffer(text, np.uint8) == ord(names.FEATURE_SEPARATOR))
+    filled = sizes > 0
+    ends = np.cumsum(sizes[filled] + 1) - 1
+    counts = np.zeros(len(sizes), np.int32)
+    counts[filled] = np.diff(np.searchsorted(separators, ends), prepend=-1)
+    return counts
 
 
 def _field_numbers(field: pa.DictionaryArray, fields: _FieldNumbers) -> np.ndarray:

@@ -11,6 +11,8 @@ from preprocess import (
     inputs,
     output_folder,
     partition,
+    progress,
+    rejected_writer,
     report,
     runner,
     sample_requests,
@@ -44,14 +46,16 @@ def run(
     if execute:
         execute(job)
     else:
-        runner.run(job, beam_options)
+        with progress.shown(job):
+            runner.run(job, beam_options)
     if options.vocabulary:
         vocabulary_builder.save_folder(job.load_vocabulary(), job.path(names.VOCABULARY_DIR))
     sample_requests.write(job)
     made = report.collect(job, started)
     accepted = made.rejected_share <= options.max_rejected
     report.write(made, job.path(names.REPORT_DIR))
-    parts = {names.REPORT_DIR: names.REPORT_DIR, "rejected_rows": names.REJECTED_DIR}
+    rejected_writer.write_counts(job, made.rejected)
+    parts = {names.REPORT_DIR: names.REPORT_DIR, rejected_writer.ROWS_DIR: names.REJECTED_DIR}
     if accepted:
         parts |= {name: name for name in (*options.splits, names.VOCABULARY_DIR)}
     output_folder.publish(options, job.folder, parts, accepted)

@@ -19,6 +19,9 @@ from preprocess.partition_joiner import JoinedPartition
 from preprocess.rows import Rejects
 
 RECORDS = "records.plan"
+# Below the run's folder: what becomes the output's folder of rejected rows.
+ROWS_DIR = "rejected_rows"
+_COUNTS_FILE = "counts.json"
 # Folder of the rows of a log that is not split into files.
 _WHOLE_LOG = "log"
 
@@ -58,7 +61,7 @@ def write_rejected(job: Job, file_index: int) -> WrittenRejects:
     found = _rejects_of(job, file_index)
     offsets = row_places.file_and_offset(found.place)[1].tolist()
     name = f"{file_index:05d}-{os.path.basename(file.path).removesuffix('.gz')}"
-    folder = job.path("rejected_rows", file.split or _WHOLE_LOG)
+    folder = job.path(ROWS_DIR, file.split or _WHOLE_LOG)
     sample: list[str] = []
     descriptions: list[bytes] = []
 
@@ -73,6 +76,11 @@ def write_rejected(job: Job, file_index: int) -> WrittenRejects:
     storage.write(storage.join(folder, name + ".raw"), raw_rows())
     storage.write(storage.join(folder, name + ".jsonl"), (line + b"\n" for line in descriptions))
     return WrittenRejects(file_index, len(found), sample)
+
+
+def write_counts(job: Job, counts: dict[str, int]) -> None:
+    """Writes the number of rejected rows by reason, also where there are none."""
+    storage.write(job.path(ROWS_DIR, _COUNTS_FILE), [json.dumps(counts).encode() + b"\n"])
 
 
 def describe(path: str, offset: int, reason: str, row: bytes) -> str:

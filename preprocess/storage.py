@@ -14,6 +14,9 @@ from typing import Any, BinaryIO
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
+# Ends the names of files that are being written.
+TEMPORARY_SUFFIX = ".tmp"
+
 
 def is_local(path: str) -> bool:
     """Whether the path needs no Beam filesystem."""
@@ -47,7 +50,7 @@ def write(path: str, parts: Iterable[Any]) -> int:
 
     A task that a runner repeats, or runs twice at once, so leaves one whole file.
     """
-    temporary = f"{path}.{uuid.uuid4().hex}.tmp"
+    temporary = f"{path}.{uuid.uuid4().hex}{TEMPORARY_SUFFIX}"
     size = 0
     with contextlib.closing(_create(temporary)) as file:
         for part in parts:
