@@ -47,21 +47,22 @@ def shared_context(schema: Schema) -> tuple[Inputs, RawCall]:
     they are 1. Candidates of a field of kind one may also be `[n]`.
     """
     inputs = _placeholders(schema)
-    shapes = {name: _Shape.of(given.placeholder) for name, given in inputs.items()}
+    shapes = {name: _Shape.of(given) for name, given in inputs.items()}
     impression = [field.name for field in schema.impression_fields]
     candidates = tf.reduce_max(tf.stack([shapes[name].rows for name in impression]))
     flat = _checked(inputs, _shape_checks(schema, shapes, candidates))
     one_request = tf.constant([0, 1], tf.int64)
+    candidate_rows = tf.expand_dims(candidates, 0)
     ones, manys = [], []
     for field in schema.fields:
-        rows = tf.constant(1, tf.int64) if field.is_context else candidates
+        rows = tf.constant([1], tf.int64) if field.is_context else candidate_rows
         values, weights = flat[field.name], flat.get(field.weight_key)
         if field.is_many:
             count = shapes[field.name].size
             splits = one_request * count
             if not field.is_context:
                 splits = tf.range(candidates + 1) * (count // tf.maximum(candidates, 1))
-            weights = None if weights is None else _filled(weights, 1.0, count)
+            weights = None if weights is None else _filled(weights, 1.0, tf.expand_dims(count, 0))
             manys.append(ManyColumn(field, values, weights, splits))
         else:
             weights = None if weights is None else _filled(weights, 1.0, rows)
@@ -112,22 +113,29 @@ def _checked(inputs: Inputs, found: Sequence[tf.Operation]) -> dict[str, tf.Tens
 
 
 def _filled(values: tf.Tensor, filler: int | str | float, count: tf.Tensor) -> tf.Tensor:
-    """The values, or as many fillers where there are none."""
-    fillers = tf.fill(tf.expand_dims(count, 0), tf.constant(filler, values.dtype))
-    return tf.concat([values, fillers], 0)[:count]
+    """The values, or as many fillers where there are none; `count` is an int64 [1]."""
+    return tf.slice(
+        tf.concat([values, tf.fill(count, tf.constant(filler, values.dtype))], 0), tf.zeros([1], tf.int64), count
+    )
 
 
 @dataclasses.dataclass(frozen=True)
 class _Shape:
-    """Rank (int32), length of the first dimension (1 of a scalar) and number of values (int64): scalars or [inputs]."""
+    """Rank (int32), length of the first dimension (1 of a scalar) and number of values (int64): scalars or [inputs].
+
+    A context input is a list, if it passes its check, so its rows are its values.
+    """
 
     rank: tf.Tensor
     rows: tf.Tensor
     size: tf.Tensor
 
     @classmethod
-    def of(cls, tensor: tf.Tensor) -> _Shape:
-        return cls(tf.rank(tensor), tf.reduce_prod(tf.shape(tensor, tf.int64)[:1]), tf.size(tensor, tf.int64))
+    def of(cls, given: Input) -> _Shape:
+        tensor = given.placeholder
+        size = tf.size(tensor, tf.int64)
+        rows = size if len(given.shape) == 1 else tf.reduce_prod(tf.shape(tensor, tf.int64)[:1])
+        return cls(tf.rank(tensor), rows, size)
 
     @classmethod
     def stack(cls, shapes: Sequence[_Shape]) -> _Shape:
