@@ -10,6 +10,7 @@ making them of raw requests, as serving.client does. Prints p50 and p99 of a cal
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import statistics
 import time
@@ -73,6 +74,9 @@ def graph_ways(path: str, schema: Schema) -> dict:
 def measure(ways: dict, requests: list[RawRequest], calls: int) -> dict[str, list[float]]:
     """Seconds of each call of each way."""
     prepared = {name: [prepare(request) for request in requests] for name, (prepare, _) in ways.items()}
+    # Collections of garbage look at a million objects of TensorFlow, and would be taken for time of a call.
+    gc.collect()
+    gc.freeze()
     times: dict[str, list[float]] = {name: [] for name in ways}
     expected: list = [None] * len(requests)
     for turn in range(calls + len(requests)):
