@@ -9,6 +9,8 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.util import event_pb2
 
+from input_fn import tfrecord
+
 _PATTERN = "*tfevents*"
 _VALUE = "simple_value"
 
@@ -51,12 +53,13 @@ def _read_file(path: str) -> tuple[dict[str, dict[int, float]], bool]:
     """Value by step for each tag, and whether the file ends with a whole record."""
     found: dict[str, dict[int, float]] = {}
     try:
-        for record in tf.data.TFRecordDataset(path).as_numpy_iterator():
+        # Not by a dataset: training asks from within a graph.
+        for record in tfrecord.read(path):
             event = event_pb2.Event.FromString(record)
             for value in event.summary.value:
                 if value.HasField(_VALUE):
                     found.setdefault(value.tag, {})[event.step] = value.simple_value
-    except tf.errors.DataLossError:
+    except tfrecord.RecordError:
         return found, False
     return found, True
 

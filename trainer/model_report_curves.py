@@ -46,15 +46,18 @@ _PROPENSITIES = (
 _EVALUATIONS = (
     *(_Subject(f"{SPACES[task][0]}: AUC", f"{task}_auc") for task in TASKS),
     *(_Subject(f"{SPACES[task][0]}: AUC within users", f"{task}_gauc") for task in TASKS),
-    *(_Subject(f"{SPACES[task][0]}: normalized entropy", f"{task}_normalized_entropy") for task in TASKS),
+    *(
+        _Subject(f"{SPACES[task][0]}: normalized entropy", f"{task}_normalized_entropy", "", 1.0, True)
+        for task in TASKS
+    ),
     *(_Subject(f"{SPACES[task][0]}: calibration", f"{task}_calibration", "", 1.0, True) for task in TASKS),
     *(_Subject(f"mean pCVR on {subset} / observed", mean_pcvr(subset), OBSERVED_RATE, 1.0, True) for subset in SUBSETS),
 )
 _EMPTY = Curve(np.empty(0, np.int64), np.empty(0))
-_START_NOTE = "The first tenth of a curve does not set the scale and may leave its frame."
-_LOSS_NOTE = f"Terms of the loss before they are weighted, each point one batch. {_START_NOTE}"
-_EVALUATIONS_NOTE = f"""Evaluations during training may look at a part of the split (--eval_impressions), so the last
-point of a curve may differ from the tables. {_START_NOTE}"""
+_LOSS_NOTE = """Terms of the loss before they are weighted. A point is one batch; the strong line is a moving mean. The
+first tenth of a curve does not set the scale and may leave its frame."""
+_EVALUATIONS_NOTE = """Evaluations during training may look at a part of the split (--eval_impressions), so the last
+point of a curve may differ from the tables. Normalized entropy above 1: worse than always predicting the mean rate."""
 _PROPENSITY_NOTE = "In training, over the clicks of single batches."
 _BIAS_NOTE = """Grey: conversions per click ± a standard error. A model that is right on clicks has ● there. As people
 click what they are more likely to buy, ■ belongs to the left of it; how far, no log can tell, since nobody converts

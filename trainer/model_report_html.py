@@ -14,8 +14,8 @@ h1 { font-size: 1.6em } h2 { font-size: 1.2em; margin-top: 2.2em; border-bottom:
 svg { max-width: 100%; height: auto } svg text { font-family: system-ui, sans-serif !important }
 table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums }
 td, th { padding: 2px 10px; text-align: right; border-bottom: 1px solid #eee; vertical-align: bottom }
-td:first-child, th:first-child { text-align: left }
-tbody + tbody tr:first-child td { border-top: 1px solid #aaa }
+td:first-child, th:first-child, td:has(i) { text-align: left }
+tbody tr:last-child td { border-bottom-color: #aaa } td { white-space: nowrap }
 i { display: inline-block; width: 12px; height: 12px; margin: 0 5px 0 0; vertical-align: -1px }
 .legend span { margin-right: 16px } .wide { overflow-x: auto } small { color: #777; font-weight: normal }
 .note { border-left: 3px solid #c1121f; padding: 2px 10px; background: #f6f6f6 }

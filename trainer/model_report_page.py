@@ -52,7 +52,7 @@ def notes(models: Sequence[TrainedModel]) -> list[str]:
             found.append(f"{label} has no TensorBoard events of its training: its losses are not drawn.")
         for events in (model.training, *model.evaluations.values()):
             found += [f"{html.escape(path)} ends within a record: later points are missing." for path in events.cut_off]
-    if len({model.evaluated.impressions for model in models}) > 1:
+    if not tables.same_impressions(models):
         found.append(
             "The models were evaluated on different impressions: run --task_type=eval for each, on one data_dir."
         )

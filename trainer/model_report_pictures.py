@@ -12,7 +12,9 @@ import matplotlib
 import numpy as np
 
 # Without pyplot, which would look for a display.
+from matplotlib import ticker
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
@@ -37,7 +39,9 @@ DASHES = ("-", "--", ":")
 _GREY = "#999"
 _GRID = "#ddd"
 _COLUMNS = 3
-_PANEL_INCHES = (3.3, 2.3)
+# Inches, with what stands around a panel.
+_PANEL_WIDTH, _PANEL_HEIGHT, _CALIBRATION_HEIGHT = 3.3, 2.2, 3.35
+_LEFT, _RIGHT, _BELOW, _ABOVE = 0.62, 0.1, 0.45, 0.25
 # Text stays text, which the page's font and the reader's search can reach.
 _SETTINGS = {
     "svg.fonttype": "none",
@@ -54,7 +58,7 @@ _SETTINGS = {
 }
 # Curves with more points than this are drawn smooth over a faint copy of themselves.
 _MANY_POINTS = 60
-# The first part of a curve, where a loss falls from its start, does not set the scale.
+# The first part of such a curve, where a loss falls from its start, does not set the scale.
 _START = 0.1
 
 
@@ -95,7 +99,7 @@ class Dots:
 
 
 # Markers of `Dots.means`, as matplotlib and as text.
-MARKERS = (("o", "●"), ("s", "■"), ("D", "◆"))
+MARKERS = (("o", "●"), ("s", "■"), ("|", "|"))
 
 
 def curves(panels: Sequence[Panel], name: str) -> str:
@@ -107,7 +111,7 @@ def curves(panels: Sequence[Panel], name: str) -> str:
     """
     rows = math.ceil(len(panels) / _COLUMNS)
     with matplotlib.rc_context(_SETTINGS):
-        figure = Figure(figsize=(_COLUMNS * _PANEL_INCHES[0], rows * _PANEL_INCHES[1]), layout="constrained")
+        figure = _figure(rows, _COLUMNS, _PANEL_HEIGHT)
         for number, panel in enumerate(panels):
             axes = figure.add_subplot(rows, _COLUMNS, number + 1)
             _draw_panel(axes, panel)
@@ -129,19 +133,18 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
             axes.plot(steps, smooth(values), line.dashes, color=line.color, linewidth=1.5)
         else:
             axes.plot(steps, values, line.dashes, color=line.color, linewidth=1.2, marker="o", markersize=2.5)
+    axes.set_xlim(left=0)
     axes.set_ylim(*_limits(panel))
     axes.grid(True, color=_GRID, linewidth=0.6)
-    axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(4, integer=True))
-    axes.xaxis.set_major_formatter(matplotlib.ticker.EngFormatter(sep=""))
+    axes.xaxis.set_major_locator(ticker.MaxNLocator(4, integer=True))
+    axes.xaxis.set_major_formatter(ticker.EngFormatter(sep=""))
     if panel.logarithmic:
-        axes.yaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1.0, 2.0, 5.0), numticks=8))
-        axes.yaxis.set_major_formatter(matplotlib.ticker.FormatStrFormatter("%g"))
-        axes.yaxis.set_minor_locator(matplotlib.ticker.NullLocator())
+        _set_logarithmic_ticks(axes.yaxis)
 
 
 def smooth(values: np.ndarray) -> np.ndarray:
-    """Means over a twentieth of the curve around each point, over less at its ends: float64 [points]."""
-    half = len(values) // 40
+    """Means over a tenth of the curve around each point, over less at its ends: float64 [points]."""
+    half = len(values) // 20
     total = np.concatenate([[0.0], np.cumsum(values)])
     middle = np.arange(len(values))
     reach = np.minimum(half, np.minimum(middle, middle[::-1]))
@@ -149,12 +152,13 @@ def smooth(values: np.ndarray) -> np.ndarray:
 
 
 def _limits(panel: Panel) -> tuple[float, float]:
-    """Ends of the scale: all values but those of each curve's start, and the reference."""
+    """Ends of the scale: all values, but those of the start of a long curve, and the reference."""
     shown = [np.array([] if panel.reference is None else [panel.reference])]
     for line in panel.lines:
         steps, values = line.curve
-        drawn = smooth(values) if len(steps) > _MANY_POINTS else values
-        shown.append(drawn[steps >= steps[0] + _START * (steps[-1] - steps[0])])
+        if len(steps) > _MANY_POINTS:
+            values = smooth(values)[steps >= steps[0] + _START * (steps[-1] - steps[0])]
+        shown.append(values)
     heights = np.concatenate(shown)
     low, high = float(heights.min()), float(heights.max())
     if panel.logarithmic:
@@ -171,7 +175,7 @@ def calibration(tables: Sequence[tuple[str, Sequence[tuple[np.ndarray, str]]]], 
         name: of the picture.
     """
     with matplotlib.rc_context(_SETTINGS):
-        figure = Figure(figsize=(len(tables) * _PANEL_INCHES[0], 3.4), layout="constrained")
+        figure = _figure(1, len(tables), _CALIBRATION_HEIGHT)
         for number, (title, models) in enumerate(tables):
             axes = figure.add_subplot(1, len(tables), number + 1, xscale="log", yscale="log")
             _draw_calibration(axes, models)
@@ -200,9 +204,19 @@ def _draw_calibration(axes: Axes, models: Sequence[tuple[np.ndarray, str]]) -> N
     axes.set_box_aspect(1)
     axes.grid(True, color=_GRID, linewidth=0.6)
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1.0, 2.0, 5.0), numticks=7))
-        axis.set_major_formatter(matplotlib.ticker.FormatStrFormatter("%g"))
-        axis.set_minor_locator(matplotlib.ticker.NullLocator())
+        _set_logarithmic_ticks(axis)
+
+
+def _set_logarithmic_ticks(axis: Axis) -> None:
+    """A handful of plain numbers, whether the scale spans a tenth or many powers of ten."""
+    low, high = axis.get_view_interval()
+    decades = math.log10(high / low)
+    if decades < 0.7:
+        axis.set_major_locator(ticker.MaxNLocator(4))
+    else:
+        axis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 5.0) if decades < 1.4 else (1.0,), numticks=8))
+    axis.set_major_formatter(ticker.FormatStrFormatter("%g"))
+    axis.set_minor_locator(ticker.NullLocator())
 
 
 def _ends(values: np.ndarray) -> tuple[float, float]:
@@ -217,7 +231,7 @@ def mean_predictions(models: Sequence[Dots], name: str) -> str:
         name: of the picture.
     """
     with matplotlib.rc_context(_SETTINGS):
-        figure = Figure(figsize=(_COLUMNS * _PANEL_INCHES[0], 0.75 + 0.38 * len(models)), layout="constrained")
+        figure = _figure(1, 1, _ABOVE + _BELOW + 0.36 * len(models), _COLUMNS * _PANEL_WIDTH)
         axes = figure.add_subplot()
         for row, model in enumerate(models):
             low, high = model.observed - model.error, model.observed + model.error
@@ -225,15 +239,29 @@ def mean_predictions(models: Sequence[Dots], name: str) -> str:
             axes.plot([model.observed] * 2, [row - 0.35, row + 0.35], color=_GREY, linewidth=1.5)
             axes.plot([min(model.means), max(model.means)], [row, row], color=model.color, linewidth=1, alpha=0.5)
             for mean, (marker, _) in zip(model.means, MARKERS, strict=True):
-                axes.plot(mean, row, marker, color=model.color, markersize=7, markeredgecolor="white")
+                axes.plot(mean, row, marker, color=model.color, markersize=13 if marker == "|" else 7)
         axes.set_ylim(len(models) - 0.5, -0.5)
         axes.set_yticks([])
         axes.spines["left"].set_visible(False)
         axes.set_xlim(left=0)
         axes.margins(x=0.08)
         axes.grid(True, axis="x", color=_GRID, linewidth=0.6)
-        axes.set_xlabel("conversions per click")
+        axes.set_xlabel("mean pCVR; conversions per click")
         return _svg(figure, name)
+
+
+def _figure(rows: int, columns: int, height: float, width: float = _PANEL_WIDTH) -> Figure:
+    """A figure of panels of a size in inches. Fixed margins: matplotlib's layouts draw several times to find theirs."""
+    figure = Figure(figsize=(columns * width, rows * height))
+    figure.subplots_adjust(
+        left=_LEFT / (columns * width),
+        right=1 - _RIGHT / (columns * width),
+        bottom=_BELOW / (rows * height),
+        top=1 - _ABOVE / (rows * height),
+        wspace=(_LEFT + _RIGHT) / (width - _LEFT - _RIGHT),
+        hspace=(_BELOW + _ABOVE) / (height - _BELOW - _ABOVE),
+    )
+    return figure
 
 
 def _svg(figure: Figure, name: str) -> str:

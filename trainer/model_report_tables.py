@@ -44,13 +44,13 @@ of them decide. ESMM and naive CVR do not use the weights: their rows say what t
 
 def metrics(models: Sequence[TrainedModel]) -> str:
     """Every metric by task and space, the models below one another."""
-    head = [""] + [f"{title}<br><small>{space}</small>" for title, space in SPACES.values()]
+    head = ["", ""] + [f"{title}<br><small>{space}</small>" for title, space in SPACES.values()]
     groups = []
     for metric, (title, form) in _METRICS.items():
         columns = [_column(models, space, metric, form) for space in SPACES]
-        rows = zip(names(models), *columns, strict=True)
-        groups.append([[f"{title}&ensp;{name}", *cells] for name, *cells in rows])
-    bold = " Bold: best of the models." if len(models) > 1 else ""
+        titles = [title] + [""] * (len(models) - 1)
+        groups.append(list(zip(titles, names(models), *columns, strict=True)))
+    bold = " Bold: best of the models." if len(models) > 1 and same_impressions(models) else ""
     return table(head, *groups) + paragraph(_METRICS_NOTE + bold)
 
 
@@ -60,7 +60,7 @@ def _column(models: Sequence[TrainedModel], space: str, metric: str, form: str) 
     if space == CVR_ALL and name not in comparable_metrics():
         return [""] * len(models)
     values = [model.evaluated.metrics.get(name) for model in models]
-    best = _best(name, values)
+    best = _best(name, values) if same_impressions(models) else None
     cells = []
     for model, value in zip(models, values, strict=True):
         cell = number(value, form)
@@ -68,6 +68,11 @@ def _column(models: Sequence[TrainedModel], space: str, metric: str, form: str) 
         error = auc_error(model.evaluated, space, value) if metric == "auc" else None
         cells.append(cell if error is None else f"{cell} <small>± {error:.4f}</small>")
     return cells
+
+
+def same_impressions(models: Sequence[TrainedModel]) -> bool:
+    """Whether the models were evaluated on equally many impressions and clicks, so most likely on the same."""
+    return len({(model.evaluated.impressions, clicks(model.evaluated)) for model in models}) == 1
 
 
 def _best(name: str, values: Sequence[float | None]) -> float | None:
