@@ -129,6 +129,11 @@ def _table_files(options: Options) -> list[InputFile]:
             )
         chosen = [(split, match) for split, found in by_split.items() for match in found]
         return [InputFile(i, *match, split) for i, (split, match) in enumerate(chosen)]
+    if len(options.splits) > 2:
+        raise InputError(
+            f"--splits={','.join(options.splits)}: no file in {options.input_dir} is named for one of them, and a log "
+            "without files by split is cut in two at most"
+        )
     everything = _matches(options, names.log_patterns("", "", options.input_format))
     if not everything:
         raise InputError(f"--input_dir={options.input_dir}: no *.{options.input_format} there; see --input_format")

@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
+from typing import TextIO
 
 from preprocess import pipeline, storage
 from preprocess.job import Job
@@ -21,7 +22,8 @@ def shown(job: Job) -> Iterator[None]:
         yield
         return
     done = threading.Event()
-    thread = threading.Thread(target=_show, args=(job, done), daemon=True)
+    # The stream itself: while Beam runs, its name stands for another.
+    thread = threading.Thread(target=_show, args=(job, done, sys.stderr), daemon=True)
     thread.start()
     try:
         yield
@@ -31,11 +33,11 @@ def shown(job: Job) -> Iterator[None]:
         print("\r\033[K", end="", file=sys.stderr)
 
 
-def _show(job: Job, done: threading.Event) -> None:
+def _show(job: Job, done: threading.Event, terminal: TextIO) -> None:
     totals = _totals(job)
     while not done.wait(_SECONDS):
         parts = (f"{name} {_finished(job, folders)}/{total}" for name, (folders, total) in totals.items())
-        print("\r\033[K" + ", ".join(parts), end="", file=sys.stderr, flush=True)
+        print("\r\033[K" + ", ".join(parts), end="", file=terminal, flush=True)
 
 
 def _totals(job: Job) -> dict[str, tuple[tuple[str, ...], int]]:

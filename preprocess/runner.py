@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import (
@@ -27,6 +29,13 @@ _LOCAL_NAMES = frozenset({None, "DirectRunner", _LOCAL_RUNNER})
 _MODE_FLAG = "--direct_running_mode"
 
 
+# How Beam reports an expected error of a task: the last line of a traceback. Others are bugs, and shown in full.
+_WORKER_ERROR = re.compile(
+    r"(?:^|\n)(?:[\w.]+\.)?(?:OSError|\w*(?:File|Permission|Directory|Input|Overflow|TooManyIds|Vocabulary)\w*Error): "
+    r"(?P<message>[^\n]+(?:\n[^\n]+)*?) \[while running '(?P<step>\w+)[^']*'\]\s*$"
+)
+
+
 class TaskError(ValueError):
     """A task that failed in a worker; the message is that of the error there."""
 
@@ -40,7 +49,7 @@ def beam_options(arguments: Sequence[str]) -> PipelineOptions:
     options = PipelineOptions(list(arguments))
     if options.view_as(StandardOptions).runner in _LOCAL_NAMES:
         _refuse_unknown(arguments)
-        options.view_as(WorkerOptions).default_sdk_harness_log_level = "ERROR"
+        options.view_as(WorkerOptions).default_sdk_harness_log_level = "CRITICAL"
         options.view_as(StandardOptions).runner = _LOCAL_RUNNER
         direct = options.view_as(DirectOptions)
         if not any(argument.startswith("--direct_num_workers") for argument in arguments):
@@ -54,12 +63,11 @@ def beam_options(arguments: Sequence[str]) -> PipelineOptions:
 
 def run(job: Job, options: PipelineOptions) -> None:
     """Runs the pipeline to its end."""
-    # Workers log every error with its traceback before the run fails with the same error.
-    logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
     root = beam.Pipeline(options=options)
     pipeline.build(root, job)
     try:
-        root.run().wait_until_finish()
+        with _without_worker_output():
+            root.run().wait_until_finish()
     except RuntimeError as error:
         found = _WORKER_ERROR.search(str(error).strip())
         if found is None:
@@ -67,11 +75,15 @@ def run(job: Job, options: PipelineOptions) -> None:
         raise TaskError(f"{found['message']} (in step {found['step']})") from error
 
 
-# How Beam reports an expected error of a task: the last line of a traceback. Others are bugs, and shown in full.
-_WORKER_ERROR = re.compile(
-    r"(?:^|\n)(?:[\w.]+\.)?(?:OSError|\w*(?:File|Permission|Directory|Input|Overflow|TooManyIds|Vocabulary)\w*Error): "
-    r"(?P<message>[^\n]+(?:\n[^\n]+)*?) \[while running '(?P<step>\w+)[^']*'\]\s*$"
-)
+@contextlib.contextmanager
+def _without_worker_output() -> Iterator[None]:
+    """Keeps worker threads quiet: they log and print every error before the run fails with the same error."""
+    logging.disable(logging.ERROR)
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def _refuse_unknown(arguments: Sequence[str]) -> None:

@@ -207,3 +207,14 @@ def test_an_input_that_breaks_off_is_named(tmp_path):
     assert process.returncode == 1
     assert str(broken) in text and "Traceback" not in text
     assert not (tmp_path / "out" / names.SUCCESS_FILE).exists()
+
+
+def test_a_file_that_cannot_be_written_is_named(log, tmp_path):
+    # What a full disk does, without filling one: no file may grow beyond 20,000 bytes.
+    flags = [f"--input_dir={log}", f"--output_dir={tmp_path / 'out'}", "--direct_num_workers=1"]
+    limited = f"ulimit -f 20; exec {sys.executable} -m preprocess {' '.join(flags)}"
+    root = pathlib.Path(command.__file__).parent.parent
+    found = subprocess.run(["bash", "-c", limited], cwd=root, capture_output=True, text=True, check=False)
+    assert found.returncode == 1
+    assert f"writing {tmp_path / 'out'}" in found.stderr and "Traceback" not in found.stderr
+    assert not (tmp_path / "out" / names.SUCCESS_FILE).exists()
