@@ -6,6 +6,7 @@ import math
 
 import tensorflow as tf
 
+from trainer import event_files
 from trainer.exporters import is_better
 from trainer.terminal import say
 
@@ -13,10 +14,8 @@ from trainer.terminal import say
 def evaluations_without_gain(eval_dir: str, metric: str) -> int:
     """Evaluations since the best one, read from the TensorBoard events: whichever process evaluated wrote them."""
     best, since = math.nan, 0
-    for found in tf.estimator.experimental.read_eval_metrics(eval_dir).values():
-        value = found.get(metric, math.nan)
-        if math.isnan(value):
-            continue
+    curve = event_files.read(eval_dir).curves.get(metric)
+    for value in [] if curve is None else curve.values.tolist():
         since = 0 if is_better(metric, value, best) else since + 1
         best = value if since == 0 else best
     return since

@@ -1,0 +1,71 @@
+"""The flagfiles of configs/ parse and train."""
+
+import glob
+import os
+
+import pytest
+import tensorflow as tf
+from absl import flags
+from absl.testing import flagsaver
+from record_examples import small_schema, write_data_dir
+
+from features import names
+from input_fn.dataset import make_dataset
+from trainer import command_line, run_config, training
+from trainer.data_dir import load
+
+CONFIGS = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "configs")
+FILES = sorted(glob.glob(os.path.join(CONFIGS, "*.flags")))
+
+command_line.define()
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    folder = str(tmp_path_factory.mktemp("data"))
+    write_data_dir(folder, small_schema(), train=20, test=5)
+    return folder
+
+
+def test_there_is_one_for_each_seed_and_a_recommendation():
+    assert {os.path.basename(path) for path in FILES} == {
+        "deepmtl.flags",
+        "paddle_esmm.flags",
+        "paddlerec_escm2_ipw.flags",
+        "paddlerec_escm2_dr.flags",
+        "easyrec_esmm.flags",
+        "recommended.flags",
+    }
+
+
+@pytest.mark.parametrize("path", FILES, ids=os.path.basename)
+def test_a_flagfile_trains(path, data_dir, tmp_path):
+    with flagsaver.flagsaver():
+        flags.FLAGS(
+            ["trainer", f"--flagfile={path}", f"--data_dir={data_dir}", f"--model_dir={tmp_path}", "--max_steps=1"]
+        )
+        given, settings, options = (
+            command_line.given_hyperparameters(),
+            command_line.hyperparameters(),
+            command_line.options(),
+        )
+    data = load(data_dir)
+    read = options.training_input()
+    estimator = training.make_estimator(options, settings, data, run_config.make(options, clustered=False))
+    records = data.records(names.TRAIN)
+    estimator.train(lambda: make_dataset(records, data.schema, data.vocabulary.size, read), max_steps=options.max_steps)
+    assert given and all(getattr(settings, name) == value for name, value in given.items())
+    assert int(tf.train.load_variable(str(tmp_path), "global_step")) == 1
+
+
+def test_what_the_seeds_are_known_for():
+    def settings(name):
+        with flagsaver.flagsaver():
+            flags.FLAGS(["trainer", f"--flagfile={os.path.join(CONFIGS, name)}"])
+            return command_line.hyperparameters()
+
+    deepmtl = settings("deepmtl.flags")
+    assert (deepmtl.ctr_task_wgt, deepmtl.learning_rate, deepmtl.dropout) == (0.3, 1e-4, (0.2, 0.5))
+    assert settings("paddle_esmm.flags").deep_layers == (256, 64)
+    assert settings("paddlerec_escm2_dr.flags").has_imputation_tower
+    assert settings("easyrec_esmm.flags").layers_of_group("combo") == (128, 96, 64, 32)

@@ -1,0 +1,116 @@
+import csv
+import os
+
+import numpy as np
+import pytest
+from record_examples import small_schema, write_data_dir
+
+from features import names
+from model_fn.hyperparameters import Hyperparameters
+from trainer import exporters, scoring, training
+from trainer.options import Options
+
+SCHEMA = small_schema()
+SMALL = Hyperparameters(deep_layers=(8,), embedding_size=4)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("scoring")
+    requests = write_data_dir(str(folder / "data"), SCHEMA, train=60, test=40)
+    settings = {"data_dir": str(folder / "data"), "model_dir": str(folder / "model"), "batch_size": 32}
+    training.train(Options(**settings, max_steps=5), SMALL, {})
+    return settings, requests
+
+
+def infer(settings, path, **changes):
+    count = scoring.infer(Options(**settings, task_type="infer", predictions=str(path), **changes), {})
+    with open(path, encoding="utf-8", newline="") as file:
+        rows = list(csv.reader(file))
+    assert rows[0] == ["sample_id", "pctr", "pcvr", "pctcvr"] and len(rows) == count + 1
+    return {int(row[0]): [float(x) for x in row[1:]] for row in rows[1:]}, [int(row[0]) for row in rows[1:]]
+
+
+def test_every_impression_of_the_test_split_is_scored_once_in_order(model, tmp_path):
+    settings, requests = model
+    scores, order = infer(settings, tmp_path / "new" / "p.csv", ordered=True)
+    assert order == [i for request in requests[names.TEST] for i in request.sample_id]
+    pctr, pcvr, pctcvr = np.array(list(scores.values())).T
+    assert ((pctr > 0) & (pctr < 1)).all() and len(np.unique(pctr)) > len(pctr) / 2
+    np.testing.assert_allclose(pctcvr, pctr * pcvr, rtol=1e-5)
+    assert os.listdir(tmp_path / "new") == ["p.csv"]
+
+
+def test_order_and_batch_size_change_no_score(model, tmp_path):
+    settings, requests = model
+    ordered, order = infer(settings, tmp_path / "a.csv", ordered=True, split=names.TRAIN)
+    expected = [i for shard in range(2) for request in requests[names.TRAIN][shard::2] for i in request.sample_id]
+    assert order == expected
+    other, _ = infer(settings | {"batch_size": 7}, tmp_path / "b.csv", split=names.TRAIN)
+    assert ordered.keys() == other.keys()
+    for sample_id, scores in ordered.items():
+        np.testing.assert_allclose(other[sample_id], scores, rtol=1e-5)
+
+
+def test_a_failed_run_leaves_the_old_file_and_no_other(tmp_path):
+    path = tmp_path / "p.csv"
+    path.write_text("old")
+
+    def batches():
+        yield {name: np.zeros(2) for name in (names.SAMPLE_ID, *names.SCORES)}
+        raise RuntimeError("interrupted")
+
+    with pytest.raises(RuntimeError):
+        scoring.write_predictions(str(path), batches())
+    assert path.read_text() == "old" and os.listdir(tmp_path) == ["p.csv"]
+
+
+def test_scores_survive_the_way_through_text(tmp_path):
+    scores = np.random.default_rng(1).random(200).astype(np.float32) ** 9
+    batch = {names.SAMPLE_ID: np.arange(200) + (1 << 60)} | dict.fromkeys(names.SCORES, scores)
+    assert scoring.write_predictions(str(tmp_path / "p.csv"), [batch]) == 200
+    with open(tmp_path / "p.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.reader(file))[1:]
+    assert [int(row[0]) for row in rows] == batch[names.SAMPLE_ID].tolist()
+    assert (np.array([row[1] for row in rows], np.float32) == scores).all()
+
+
+def test_another_split_has_reports_of_its_own(model):
+    settings, _ = model
+    path = scoring.evaluate(Options(**settings, task_type="eval", split=names.TRAIN), {})
+    assert path == os.path.join(settings["model_dir"], "eval_train.json")
+    assert os.path.exists(os.path.join(settings["model_dir"], "calibration_cvr_train.svg"))
+    assert os.path.exists(os.path.join(settings["model_dir"], "eval.json"))
+
+
+def test_what_is_better():
+    assert exporters.is_better("ctr_auc", 0.6, 0.5) and not exporters.is_better("ctr_auc", 0.5, 0.5)
+    assert exporters.is_better("ctr_logloss", 0.1, 0.2) and not exporters.is_better("ctr_logloss", 0.3, 0.2)
+    assert exporters.is_better("ctr_auc", 0.1, float("nan"))
+    assert not exporters.is_better("ctr_auc", float("nan"), 0.1)
+
+
+def test_the_best_exporter_keeps_the_best_version_alone(tmp_path, monkeypatch):
+    versions = iter("123")
+
+    def export(base, checkpoint, vocabulary_dir, hyperparameters):
+        made = os.path.join(base, next(versions))
+        os.makedirs(made)
+        return made
+
+    monkeypatch.setattr(exporters, "export_saved_model", export)
+    base = str(tmp_path / "best")
+    for auc in (float("nan"), 0.6, 0.5, 0.7):
+        # A new object each time: what was best is known from disk, also after a resume.
+        exporter = exporters.BestExporter("vocabulary", SMALL, "ctcvr_auc")
+        exporter.export(None, base, "checkpoint", {"ctcvr_auc": auc, "global_step": 1}, False)
+    assert sorted(os.listdir(base)) == ["2", "best.json"]
+
+
+def test_best_and_final_exports_of_a_training_run_are_saved_models(model, tmp_path):
+    settings, _ = model
+    run = Options(**settings | {"model_dir": str(tmp_path)}, max_steps=2, exporters="best,final")
+    training.train(run, SMALL, {})
+    for name in ("best", "final"):
+        (version,) = (entry for entry in os.listdir(tmp_path / "export" / name) if entry.isdigit())
+        assert os.path.exists(tmp_path / "export" / name / version / "saved_model.pb")
