@@ -49,7 +49,7 @@ DISTINCT_IDS = {
     "853": 86_895,
     "301": 3,
 }
-# Values of an impression on average (DESIGN.md section 4): how 600 history ids are shared out, and the lists of items.
+# Values of an impression on average (docs/simulation.md): how 600 history ids are shared out, and the lists of items.
 VALUES = {"109_14": 69, "110_14": 250, "127_14": 154, "150_14": 136, "210": 6.1, "853": 1.4}
 COVERAGE = {"126": 0.42, "129": 0.64, "216": 0.71, "508": 0.70, "509": 0.22, "702": 0.22}
 HISTORY_FIELDS = ("109_14", "110_14", "127_14", "150_14")

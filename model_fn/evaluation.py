@@ -1,4 +1,4 @@
-"""All metrics of MODELS.md section 4 over any number of batches, in bounded memory and float64.
+"""All metrics of docs/metrics.md over any number of batches, in bounded memory and float64.
 
 Metrics are computed on the host: a batch's logits and labels go there once, nothing comes back before the end. A
 metric that the data do not determine (no clicks, no conversions, all users with one class) is *absent*: NaN here,

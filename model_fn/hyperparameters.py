@@ -106,7 +106,7 @@ _BELOW_1: tuple[str, ...] = ("propensity_floor", "momentum", "adam_beta1", "adam
 
 @dataclasses.dataclass(frozen=True)
 class Hyperparameters:
-    """Settings of the model (MODELS.md sections 1 and 3) and of its optimizers.
+    """Settings of the model (docs/models.md) and of its optimizers.
 
     Raises:
         ValueError: with the setting's name, its value and what is allowed.

@@ -1,4 +1,4 @@
-"""Losses of entire-space models, from logits (MODELS.md section 1). Pure functions; [n] is impressions.
+"""Losses of entire-space models, from logits (docs/models.md). Pure functions; [n] is impressions.
 
 Notation: a, b logits of click (o) and conversion (r); D all impressions, O the clicked ones; BCE binary cross entropy.
 """
@@ -119,7 +119,7 @@ def task_losses(
 
 
 def total_loss(terms: dict[str, tf.Tensor], settings: Hyperparameters) -> tf.Tensor:
-    """w*L_CTR + (1-w)*(the rest), the rest weighted as the model has it (MODELS.md section 1): scalar."""
+    """w*L_CTR + (1-w)*(the rest), the rest weighted as the model has it (docs/models.md): scalar."""
     counterfactual = settings.counterfactual_wgt
     factors = {"cvr": 1.0, "ips": counterfactual, "dr_error": counterfactual, "dr_imputation": counterfactual}
     factors["ctcvr"] = 1.0 if settings.model == hyperparameters.ESMM else settings.global_wgt

@@ -9,7 +9,7 @@ import tensorflow as tf
 from model_fn import losses
 from model_fn.hyperparameters import Hyperparameters
 
-# A floor of CTR/4 to CTR/2 cuts the largest weights and leaves nearly all of the correction (MODELS.md section 1).
+# A floor of CTR/4 to CTR/2 cuts the largest weights and leaves nearly all of the correction (docs/models.md).
 FLOOR_PER_CLICK_RATE = 1.0 / 3.0
 
 

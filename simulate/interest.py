@@ -1,4 +1,4 @@
-"""Interest in clicking and converting, and the true rates that follow (MODELS.md section 5).
+"""Interest in clicking and converting, and the true rates that follow (docs/simulation.md).
 
 a, b     click and conversion interest: effects of ids that add up, and a low-rank product of profile and category
 c        effect of the place, on clicks only

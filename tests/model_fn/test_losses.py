@@ -29,7 +29,7 @@ def labels(click=CLICK, conversion=CONVERSION):
 
 
 def reference(model, normalize="none", rows=slice(None)):
-    """Every term of a model's loss, written as in MODELS.md section 1."""
+    """Every term of a model's loss, written as in docs/models.md."""
     o, r, a, b, g = CLICK[rows], CONVERSION[rows], CTR[rows], CVR[rows], sigmoid(IMPUTATION[rows])
     p, q = sigmoid(a), sigmoid(b)
     size = len(o)
@@ -167,7 +167,7 @@ def test_log_complement_keeps_all_digits(p):
     np.testing.assert_allclose(losses.log_complement(log_p).numpy(), exact, rtol=1e-6)
 
 
-# Which logits a term has a gradient to (MODELS.md section 1).
+# Which logits a term has a gradient to (docs/models.md).
 TABLE = {
     "ctr": (True, False, False),
     "ips": (False, True, False),

@@ -61,7 +61,7 @@ def check_layouts(settings, tolerance=1e-6):
         np.testing.assert_allclose(gradient, flat_gradients[name], atol=tolerance, err_msg=name)
 
 
-# MODELS.md section 1: which towers a term moves. All of them move the embedding.
+# docs/models.md: which towers a term moves. All of them move the embedding.
 MOVES = {
     ("escm2_dr", "ctr"): {"ctr"},
     ("escm2_ips", "ips"): {"cvr"},

@@ -1,4 +1,4 @@
-"""Ali-CCP's fields as DESIGN.md section 4 gives them, for tests of simulated logs."""
+"""Ali-CCP's fields as docs/simulation.md gives them, for tests of simulated logs."""
 
 # Mean number of ids per impression; requests are weighted by their impressions.
 PROFILE_COVERAGE = {field: 0.87 for field in ("121", "122", "124", "125", "127", "128")} | {"126": 0.42, "129": 0.64}
