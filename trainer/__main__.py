@@ -20,6 +20,8 @@ command_line.define()
 flags.adopt_module_key_flags(command_line)
 
 _EXPECTED_ERRORS = (ValueError, OSError)
+# What shells give for SIGINT.
+_INTERRUPTED = 130
 
 
 def main() -> None:
@@ -46,6 +48,9 @@ def _run(arguments: list[str]) -> None:
     except _EXPECTED_ERRORS as error:
         print(f"trainer: {error}", file=sys.stderr)
         terminal.leave(1)
+    except KeyboardInterrupt:
+        print("trainer: interrupted; training goes on from its last checkpoint when started again", file=sys.stderr)
+        terminal.leave(_INTERRUPTED)
     terminal.leave(0)
 
 
@@ -55,6 +60,11 @@ def _run_task(options: Options, hyperparameters: command_line.Hyperparameters, v
 
     terminal.quiet_tensorflow(verbosity)
     remote.load_file_systems((options.data_dir, options.model_dir, options.predictions, options.export_dir))
+    with remote.file_errors():
+        _dispatch(options, hyperparameters)
+
+
+def _dispatch(options: Options, hyperparameters: command_line.Hyperparameters) -> None:
     given = command_line.given_hyperparameters()
     if options.task_type == EVAL:
         from trainer.scoring import evaluate
