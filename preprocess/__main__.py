@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from absl import app, flags, logging
 
-from features import names
+from features import names, vocabulary
 from preprocess import options as settings
 
 _DEFAULTS = {field.name: field.default for field in dataclasses.fields(settings.Options)}
@@ -46,7 +46,7 @@ flags.DEFINE_enum("compression", _DEFAULTS["compression"], settings.COMPRESSIONS
 flags.DEFINE_enum(
     "oov",
     _DEFAULTS["oov"],
-    settings.OOV_MODES,
+    vocabulary.OOV_MODES,
     "What becomes of rare and unknown ids in a field with many ids: drop them, or keep them as the field's "
     "out-of-vocabulary id. Fields with one id always keep it.",
 )

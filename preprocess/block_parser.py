@@ -80,6 +80,8 @@ def parse_block(job: Job, block: Block) -> list[ParsedBlock]:
     file = job.files[block.file_index]
     try:
         return [_spill(job, block, number, parsed) for number, parsed in enumerate(_pieces(job, block, file))]
+    except storage.WriteError:
+        raise
     except (OSError, EOFError, zlib.error, pa.ArrowInvalid) as error:
         raise OSError(f"{file.path}, from byte {block.start}: {error}") from error
 

@@ -75,7 +75,14 @@ def load_schema(options: Options) -> Schema:
     """The schema of the options; it must be the vocabulary's where one is given."""
     schema = schema_file.load(options.schema)
     if options.vocabulary:
-        known = vocabulary.load(options.vocabulary).schema
+        loaded = vocabulary.load(options.vocabulary)
+        known = loaded.schema
+        if loaded.drops_unknown != (options.oov == vocabulary.OOV_DROP):
+            built = vocabulary.OOV_DROP if loaded.drops_unknown else vocabulary.OOV_BUCKET
+            raise OptionsError(
+                f"--oov={options.oov}: --vocabulary={options.vocabulary} was built with --oov={built}, and its models "
+                f"expect that; give --oov={built}"
+            )
         if known != schema:
             raise OptionsError(
                 f"--vocabulary={options.vocabulary}: was built for schema {known.name}, whose fields or columns differ "

@@ -5,13 +5,11 @@ from __future__ import annotations
 import dataclasses
 
 from features import names
+from features.vocabulary import OOV_DROP, OOV_MODES
 
 GZIP = "GZIP"
 NONE = "NONE"
 COMPRESSIONS = (GZIP, NONE)
-DROP = "drop"
-BUCKET = "bucket"
-OOV_MODES = (DROP, BUCKET)
 
 # A record is parsed as a whole by its readers, so that even the request of a crawler must not grow without bound.
 MAX_IMPRESSIONS_PER_RECORD = 16384
@@ -55,7 +53,7 @@ class Options:
     min_count: int = 20
     impressions_per_record: int = 0
     compression: str = GZIP
-    oov: str = DROP
+    oov: str = OOV_DROP
     vocabulary: str = ""
     max_rejected: float = 0.01
     overwrite: bool = False

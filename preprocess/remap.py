@@ -7,9 +7,8 @@ import dataclasses
 import numpy as np
 
 from features.schema import Field, Schema
-from features.vocabulary import UNKNOWN
+from features.vocabulary import OOV_BUCKET, UNKNOWN
 from preprocess import ragged
-from preprocess.options import BUCKET
 from preprocess.piece import Column, Piece
 
 
@@ -36,11 +35,11 @@ def remap(field: Field, column: Column, new_ids: np.ndarray, schema: Schema, oov
         column: codes.
         new_ids: of each code, UNKNOWN where the vocabulary has none; int32 [codes].
         schema: gives the reserved ids.
-        oov: what becomes of unknown ids in a field with many, one of `options.OOV_MODES`.
+        oov: what becomes of unknown ids in a field with many, one of `vocabulary.OOV_MODES`.
     """
     ids = new_ids[column.codes].astype(np.int64)
     lengths, weights = column.lengths, column.weights
-    if not field.is_many or oov == BUCKET:
+    if not field.is_many or oov == OOV_BUCKET:
         ids[ids == UNKNOWN] = schema.oov_id(field)
     else:
         keep = ids != UNKNOWN

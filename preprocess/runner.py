@@ -31,9 +31,11 @@ _MODE_FLAG = "--direct_running_mode"
 
 # How Beam reports an expected error of a task: the last line of a traceback. Others are bugs, and shown in full.
 _WORKER_ERROR = re.compile(
-    r"(?:^|\n)(?:[\w.]+\.)?(?:OSError|\w*(?:File|Permission|Directory|Input|Overflow|TooManyIds|Vocabulary)\w*Error): "
+    r"(?:^|\n)(?:[\w.]+\.)?(?:OSError|\w*(?:Write|File|Permission|Directory|Input|Overflow|TooManyIds|Vocabulary)\w*Error): "
     r"(?P<message>[^\n]+(?:\n[^\n]+)*?) \[while running '(?P<step>\w+)[^']*'\]\s*$"
 )
+
+_OWN_ERROR = re.compile(r"^(?P<message>[^\0]+) \[while running '(?P<step>\w+)[^']*'\]$")
 
 
 class TaskError(ValueError):
@@ -68,8 +70,10 @@ def run(job: Job, options: PipelineOptions) -> None:
     try:
         with _without_worker_output():
             root.run().wait_until_finish()
-    except RuntimeError as error:
-        found = _WORKER_ERROR.search(str(error).strip())
+    except (RuntimeError, OSError, ValueError) as error:
+        # Workers send a traceback as text; a run without workers raises the error itself, with the step added.
+        pattern = _WORKER_ERROR if isinstance(error, RuntimeError) else _OWN_ERROR
+        found = pattern.search(str(error).strip())
         if found is None:
             raise
         raise TaskError(f"{found['message']} (in step {found['step']})") from error

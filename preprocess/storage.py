@@ -52,19 +52,34 @@ def write(path: str, parts: Iterable[Any]) -> int:
     """
     temporary = f"{path}.{uuid.uuid4().hex}{TEMPORARY_SUFFIX}"
     size = 0
-    with contextlib.closing(_create(temporary)) as file:
+    with _naming(path):
+        file = _create(temporary)
+    try:
         for part in parts:
             size += memoryview(part).nbytes
-            try:
+            with _naming(path):
                 file.write(part)
-            except OSError as error:
-                # The error of a full disk does not say which file was written.
-                raise OSError(f"writing {path}: {error}") from error
+    finally:
+        with _naming(path):
+            file.close()
     if is_local(path):
         os.replace(temporary, path)
     else:
         FileSystems.rename([temporary], [path])
     return size
+
+
+class WriteError(OSError):
+    """A file that cannot be written; the message names it."""
+
+
+@contextlib.contextmanager
+def _naming(path: str) -> Iterator[None]:
+    """Adds the path to errors: that of a full disk does not say which file was written."""
+    try:
+        yield
+    except OSError as error:
+        raise WriteError(f"writing {path}: {error}") from error
 
 
 def _create(path: str) -> BinaryIO:

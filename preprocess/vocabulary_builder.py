@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from features import names
-from features.vocabulary import ID_DTYPE, KEY_DTYPE, Vocabulary
+from features.vocabulary import ID_DTYPE, KEY_DTYPE, OOV, Vocabulary
 from preprocess import counting, partition_joiner, segments, storage
 from preprocess.counting import Counts
 from preprocess.job import Job
@@ -171,4 +171,4 @@ def _statistics(job: Job, ranges: Sequence[CountedRange]) -> dict[str, object]:
         field.name: {"ids": int(distinct[i]), "kept_ids": int(kept[i]), "dropped_ids": int(distinct[i] - kept[i])}
         for i, field in enumerate(job.schema.fields)
     }
-    return {"min_count": job.options.min_count, "fields": fields}
+    return {"min_count": job.options.min_count, OOV: job.options.oov, "fields": fields}

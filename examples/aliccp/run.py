@@ -29,13 +29,15 @@ MODEL_STEPS = 4
 
 def run(folders: Folders, simulate_flags: list[str], train_flags: list[str], rest_requests: int) -> None:
     """Runs every step that is not done yet; `simulate_flags` empty: the log is there already."""
-    steps = (1 + bool(simulate_flags)) + len(MODELS) * (MODEL_STEPS if simulate_flags else MODEL_STEPS - 1) + 3
+    steps = (1 + bool(simulate_flags)) + len(MODELS) * (MODEL_STEPS if simulate_flags else MODEL_STEPS - 1) + 4
     chain = Chain(folders.output, steps)
     if simulate_flags:
         chain.run("Simulate", "simulate", f"--output_dir={folders.log}", *simulate_flags, "--overwrite")
     chain.run("Preprocess", "preprocess", f"--input_dir={folders.log}", f"--output_dir={folders.data}", "--overwrite")
     for model in MODELS:
         train_and_judge(chain, folders, model, train_flags, judge=bool(simulate_flags))
+    compared = ",".join(folders.model(model) for model in MODELS)
+    chain.run("Compare", "trainer", "--task_type=report", f"--model_dir={compared}", f"--report={folders.model_report}")
     export_and_serve(chain, folders, rest_requests)
 
 

@@ -40,6 +40,11 @@ class Folders:
         """Scores that came back over REST."""
         return os.path.join(self.output, "rest.csv")
 
+    @property
+    def model_report(self) -> str:
+        """Page that sets the models side by side."""
+        return os.path.join(self.output, "models.html")
+
     def model(self, model: str) -> str:
         """Checkpoints, eval.json and events of a model."""
         return os.path.join(self.output, "models", model)
@@ -116,6 +121,7 @@ def _sizes_and_speeds(folders: Folders) -> str:
 def _where_to_look(folders: Folders, models: tuple[str, ...], served: str) -> str:
     lines = [
         f"- the data: open {folders.data}/report/report.html",
+        f"- the models side by side: open {folders.model_report}",
         *(f"- {model}: {folders.model(model)}/eval.json and the pictures beside it" for model in models),
         f"- learning curves: tensorboard --logdir={folders.output}/models",
         f"- try the served model in a browser: python -m serving --model_base_path={folders.export} "

@@ -12,9 +12,10 @@ import tensorflow as tf
 from served_model_examples import IDS, SETTINGS, STRANGE, Served, make_trained, mixed_schema, random_raw_requests
 
 from features import keys, names, parse_spec, raw_requests, schema_file, vocabulary
+from features.vocabulary import OOV_MODES
 from model_fn import network
 from preprocess import command, pipeline
-from preprocess.options import BUCKET, DROP, Options
+from preprocess.options import Options
 from serving import saved_model_files
 
 v1 = tf.compat.v1
@@ -70,12 +71,7 @@ def check(served, requests, expected):
     assert seen == expected.keys()
 
 
-UNWRITTEN = pytest.mark.xfail(
-    strict=True, reason="preprocess leaves vocabulary.OOV out of the statistics; remove this mark when it does not"
-)
-
-
-@pytest.mark.parametrize("oov", [DROP, pytest.param(BUCKET, marks=UNWRITTEN)])
+@pytest.mark.parametrize("oov", OOV_MODES)
 def test_a_log_with_words_numbers_and_lists(tmp_path, oov):
     schema = mixed_schema()
     raw_dir, data_dir = str(tmp_path / "raw"), str(tmp_path / "data")
