@@ -72,10 +72,6 @@ class RowFtrl(DistinctRows, tf.compat.v1.train.FtrlOptimizer):
     """Ftrl, whose sparse kernel changes only the rows of the batch."""
 
 
-class RowSgd(DistinctRows, tf.compat.v1.train.GradientDescentOptimizer):
-    """Gradient descent, which changes only the rows of the batch."""
-
-
 def _scatter_update(slot: tf.Variable, indices: tf.Tensor, rows: tf.Tensor) -> tf.Operation:
     return tf.raw_ops.ResourceScatterUpdate(resource=slot.handle, indices=indices, updates=rows)
 
@@ -94,7 +90,7 @@ def make_optimizer(
         hyperparameters.FTRL: lambda: RowFtrl(
             learning_rate, initial_accumulator_value=start, l1_regularization_strength=settings.ftrl_l1
         ),
-        hyperparameters.SGD: lambda: RowSgd(learning_rate),
+        hyperparameters.SGD: lambda: tf.compat.v1.train.GradientDescentOptimizer(learning_rate),
     }
     return makers[name]()
 

@@ -38,19 +38,20 @@ def floor(click: tf.Tensor, settings: Hyperparameters, training: bool) -> Floor:
     seen_clicks, seen = tf.convert_to_tensor(clicks), tf.convert_to_tensor(impressions)
     updates = []
     if training:
-        new_clicks, new = tf.cast(tf.reduce_sum(click), tf.int64), tf.size(click, tf.int64)
+        new_clicks, new = tf.cast(tf.reduce_sum(click), tf.float64), tf.cast(tf.size(click), tf.float64)
         updates = [clicks.assign_add(new_clicks), impressions.assign_add(new)]
         seen_clicks, seen = seen_clicks + new_clicks, seen + new
-    rate = tf.cast(seen_clicks + 1, tf.float32) / tf.cast(seen + 1, tf.float32)
+    rate = tf.cast((seen_clicks + 1.0) / (seen + 1.0), tf.float32)
     return Floor(rate * FLOOR_PER_CLICK_RATE, updates)
 
 
 def _counter(name: str) -> tf.Variable:
+    """Exact up to 2^53. Not an integer: replicas share a restored sum, and halves of an odd one would be lost."""
     with tf.compat.v1.variable_scope("propensity", reuse=tf.compat.v1.AUTO_REUSE):
         return tf.compat.v1.get_variable(
             name,
             [],
-            tf.int64,
+            tf.float64,
             tf.zeros_initializer(),
             trainable=False,
             use_resource=True,
