@@ -19,7 +19,7 @@ def model(tmp_path_factory):
     folder = tmp_path_factory.mktemp("scoring")
     requests = write_data_dir(str(folder / "data"), SCHEMA, train=60, test=40)
     settings = {"data_dir": str(folder / "data"), "model_dir": str(folder / "model"), "batch_size": 32}
-    training.train(Options(**settings, max_steps=5), SMALL, {})
+    training.train(Options(**settings, max_steps=5, exporters="best,final"), SMALL, {})
     return settings, requests
 
 
@@ -107,10 +107,9 @@ def test_the_best_exporter_keeps_the_best_version_alone(tmp_path, monkeypatch):
     assert sorted(os.listdir(base)) == ["2", "best.json"]
 
 
-def test_best_and_final_exports_of_a_training_run_are_saved_models(model, tmp_path):
+def test_best_and_final_exports_of_a_training_run_are_saved_models(model):
     settings, _ = model
-    run = Options(**settings | {"model_dir": str(tmp_path)}, max_steps=2, exporters="best,final")
-    training.train(run, SMALL, {})
     for name in ("best", "final"):
-        (version,) = (entry for entry in os.listdir(tmp_path / "export" / name) if entry.isdigit())
-        assert os.path.exists(tmp_path / "export" / name / version / "saved_model.pb")
+        folder = os.path.join(settings["model_dir"], "export", name)
+        (version,) = (entry for entry in os.listdir(folder) if entry.isdigit())
+        assert os.path.exists(os.path.join(folder, version, "saved_model.pb"))

@@ -128,8 +128,9 @@ def test_an_unfinished_data_dir_is_refused(tmp_path):
 
 def test_clearing_deletes_a_model_and_nothing_else(log, trained, tmp_path):
     shutil.copytree(trained, tmp_path / "model")
-    train(log[0], tmp_path / "model", max_steps=2, clear_existing_model=True)
-    assert step(tmp_path / "model") == 2
+    model_dir.clear(str(tmp_path / "model"))
+    assert not (tmp_path / "model").exists()
+    model_dir.clear(str(tmp_path / "model"))
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "letter.txt").write_text("dear")
     with pytest.raises(ValueError, match="may be no model"):
@@ -137,11 +138,12 @@ def test_clearing_deletes_a_model_and_nothing_else(log, trained, tmp_path):
     assert (tmp_path / "home" / "letter.txt").exists()
 
 
-def test_a_warm_start_takes_the_weights_and_not_the_steps(log, trained, tmp_path):
+def test_a_warm_start_takes_the_weights_and_not_the_steps_and_clears_what_was_there(log, trained, tmp_path):
+    shutil.copytree(trained, tmp_path / "model")
     gentle = Hyperparameters(deep_layers=(8,), embedding_size=4, learning_rate=1e-12)
-    train(log[0], tmp_path, gentle, warm_start_from=trained, max_steps=1)
-    assert step(tmp_path) == 1
-    old, new = weights(trained), weights(tmp_path)
+    train(log[0], tmp_path / "model", gentle, warm_start_from=trained, max_steps=1, clear_existing_model=True)
+    assert step(tmp_path / "model") == 1
+    old, new = weights(trained), weights(tmp_path / "model")
     kernels = [name for name in old if name.endswith("kernel")]
     assert kernels
     for name in kernels:
