@@ -112,13 +112,15 @@ def _shuffled_batches(
     def batches_of_block(
         columns: Columns, dealt: pieces.Pieces, count: tf.Tensor, records_in_block: tf.Tensor
     ) -> tf.data.Dataset:
+        start = columns.get(POSITION)
+        rows = {key: column for key, column in columns.items() if key != POSITION}
+
         @_as_it_stands
         def make_batch(number: tf.Tensor) -> Batch:
             chosen = dealt.take(tf.range(number, tf.size(dealt.request, tf.int64), count))
-            position = columns.pop(POSITION, None)
-            made = batches.gather(columns, chosen, schema)
-            if position is not None:
-                made[POSITION] = position + tf.where(tf.equal(number, count - 1), records_in_block, 0)
+            made = batches.gather(rows, chosen, schema)
+            if start is not None:
+                made[POSITION] = start + tf.where(tf.equal(number, count - 1), records_in_block, 0)
             return batches.split_labels(made)
 
         return tf.data.Dataset.range(count).map(make_batch, options.num_threads or tf.data.AUTOTUNE, deterministic=True)

@@ -128,6 +128,7 @@ def calibration_picture(task: str, table: np.ndarray) -> str:
         table: float64 [10, 3], as `ScoreHistogram.calibration_table` makes it.
     """
     # Without pyplot, which would look for a display.
+    from matplotlib import ticker
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
@@ -150,6 +151,10 @@ def calibration_picture(task: str, table: np.ndarray) -> str:
     axes.set_xlabel("mean prediction")
     axes.set_ylabel("mean label")
     axes.grid(True, which="major", color="0.9")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.set_major_formatter(ticker.FormatStrFormatter("%g"))
+        axis.set_minor_locator(ticker.NullLocator())
     file = io.StringIO()
     FigureCanvasSVG(figure).print_svg(file, metadata={"Date": None})
     return file.getvalue()
