@@ -22,23 +22,24 @@ from steps import Chain, StepFailed, free_port  # noqa: E402
 
 REPOSITORY = os.path.dirname(os.path.dirname(HERE))
 RECIPE = os.path.join(REPOSITORY, "configs", "recommended.flags")
-MODELS = ("esmm", "escm2_ips", "escm2_dr")
-SERVED = "esmm"
+MODELS = "esmm,escm2_ips,escm2_dr"
 MODEL_STEPS = 4
 
 
-def run(folders: Folders, simulate_flags: list[str], train_flags: list[str], rest_requests: int) -> None:
-    """Runs every step that is not done yet; `simulate_flags` empty: the log is there already."""
-    steps = (1 + bool(simulate_flags)) + len(MODELS) * (MODEL_STEPS if simulate_flags else MODEL_STEPS - 1) + 4
+def run(
+    folders: Folders, models: list[str], simulate_flags: list[str], train_flags: list[str], rest_requests: int
+) -> None:
+    """Runs every step that is not done yet; the first model is served. `simulate_flags` empty: the log is there."""
+    steps = (1 + bool(simulate_flags)) + len(models) * (MODEL_STEPS if simulate_flags else MODEL_STEPS - 1) + 4
     chain = Chain(folders.output, steps)
     if simulate_flags:
         chain.run("Simulate", "simulate", f"--output_dir={folders.log}", *simulate_flags, "--overwrite")
     chain.run("Preprocess", "preprocess", f"--input_dir={folders.log}", f"--output_dir={folders.data}", "--overwrite")
-    for model in MODELS:
+    for model in models:
         train_and_judge(chain, folders, model, train_flags, judge=bool(simulate_flags))
-    compared = ",".join(folders.model(model) for model in MODELS)
+    compared = ",".join(folders.model(model) for model in models)
     chain.run("Compare", "trainer", "--task_type=report", f"--model_dir={compared}", f"--report={folders.model_report}")
-    export_and_serve(chain, folders, rest_requests)
+    export_and_serve(chain, folders, models[0], rest_requests)
 
 
 def train_and_judge(chain: Chain, folders: Folders, model: str, train_flags: list[str], judge: bool) -> None:
@@ -54,11 +55,11 @@ def train_and_judge(chain: Chain, folders: Folders, model: str, train_flags: lis
         chain.run(f"Judge {model}", "simulate.judge", f"--input_dir={folders.log}", predictions, output)
 
 
-def export_and_serve(chain: Chain, folders: Folders, rest_requests: int) -> None:
+def export_and_serve(chain: Chain, folders: Folders, model: str, rest_requests: int) -> None:
     """Exports one model, serves it and sends raw rows of the test split to it."""
-    where = [f"--data_dir={folders.data}", f"--model_dir={folders.model(SERVED)}"]
+    where = [f"--data_dir={folders.data}", f"--model_dir={folders.model(model)}"]
     chain.run(
-        f"Export {SERVED}",
+        f"Export {model}",
         "trainer",
         "--task_type=export",
         *where,
@@ -66,13 +67,13 @@ def export_and_serve(chain: Chain, folders: Folders, rest_requests: int) -> None
         before=lambda: shutil.rmtree(folders.export, ignore_errors=True),
     )
     port = free_port()
-    flags = (f"--model_base_path={folders.export}", f"--model_name={SERVED}", f"--rest_api_port={port}")
-    with chain.server("Serve", "serving", *flags, port=port, model=SERVED) as url:
+    flags = (f"--model_base_path={folders.export}", f"--model_name={model}", f"--rest_api_port={port}")
+    with chain.server("Serve", "serving", *flags, port=port, model=model) as url:
         chain.run(
             "Predict over REST",
             "serving.predict",
             f"--server={url}",
-            f"--model_name={SERVED}",
+            f"--model_name={model}",
             f"--input_dir={folders.log}",
             f"--predictions={folders.rest_predictions}",
             f"--max_requests={rest_requests}",
@@ -89,6 +90,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1, help="of the simulation")
     parser.add_argument("--history_scale", type=float, default=1.0, help="length of simulated histories; 1: Ali-CCP's")
     parser.add_argument("--rest_requests", type=int, default=500, help="test requests to send over REST")
+    parser.add_argument("--models", default=MODELS, help="to train and compare; the first one is served")
     parser.add_argument("--train_flag", action="append", default=[], help="one more flag for training; may be repeated")
     return parser.parse_args()
 
@@ -102,12 +104,13 @@ def main() -> None:
         if arguments.input_dir
         else [f"--{name}={getattr(arguments, name)}" for name in ("requests", "test_requests", "seed", "history_scale")]
     )
+    models = arguments.models.split(",")
     started = time.monotonic()
     try:
-        run(folders, simulate_flags, arguments.train_flag, arguments.rest_requests)
+        run(folders, models, simulate_flags, arguments.train_flag, arguments.rest_requests)
     except StepFailed as error:
         sys.exit(f"\n{error}")
-    print(write_summary(folders, MODELS, SERVED))
+    print(write_summary(folders, models, models[0]))
     print(f"\nThis run took {time.monotonic() - started:.0f} s. Nothing is left running.")
 
 

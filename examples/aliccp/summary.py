@@ -58,7 +58,7 @@ class Folders:
         return os.path.join(self.output, f"judged_{model}.json")
 
 
-def write_summary(folders: Folders, models: tuple[str, ...], served: str) -> str:
+def write_summary(folders: Folders, models: list[str], served: str) -> str:
     """Text of the page, which is also kept as summary.md in the output folder."""
     evaluated = {model: _read_json(os.path.join(folders.model(model), "eval.json")) for model in models}
     judged = {model: _read_json(folders.judged(model)) for model in models if os.path.exists(folders.judged(model))}
@@ -118,7 +118,7 @@ def _sizes_and_speeds(folders: Folders) -> str:
     return "## Sizes and times\n\n" + _table(["what", "how much"], rows)
 
 
-def _where_to_look(folders: Folders, models: tuple[str, ...], served: str) -> str:
+def _where_to_look(folders: Folders, models: list[str], served: str) -> str:
     lines = [
         f"- the data: open {folders.data}/report/report.html",
         f"- the models side by side: open {folders.model_report}",
