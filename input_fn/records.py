@@ -26,11 +26,13 @@ def serialized_records(paths: Sequence[str], options: InputOptions) -> tf.data.D
         found = found.shard(options.shard_count, options.shard_index)
     if options.shuffle:
         found = found.shuffle(len(paths), options.seed)
+    open_files = _OPEN_FILES if options.shuffle or not options.ordered else 1
     records = found.interleave(
         _records_of_file,
-        cycle_length=_OPEN_FILES if options.shuffle or not options.ordered else 1,
+        cycle_length=open_files,
         block_length=_TURN,
-        num_parallel_calls=options.num_threads or tf.data.AUTOTUNE,
+        # More threads than open files are an error to tf.data.
+        num_parallel_calls=min(options.num_threads, open_files) or tf.data.AUTOTUNE,
         deterministic=True,
     )
     if not by_file:

@@ -158,6 +158,12 @@ def test_epochs_differ_in_order(log):
     assert ids[:count] != ids[count:]
 
 
+@pytest.mark.parametrize("num_threads", [0, 2, 36])
+def test_any_number_of_threads_reads_in_order(log, num_threads):
+    found = batches(log[0], shuffle=False, num_threads=num_threads)
+    assert flat(sample_ids(found)) == flat(sample_ids(batches(log[0], shuffle=False, num_threads=1)))
+
+
 def test_without_shuffling_impressions_come_in_the_order_of_the_files(log):
     pattern, requests = log
     expected = [i for shard in range(3) for request in requests[shard::3] for i in request.sample_id]
