@@ -42,12 +42,32 @@ class Embedded:
 
 
 @dataclasses.dataclass(frozen=True)
+class Side:
+    """Fields of the contexts, or of the impressions, and their bags.
+
+    Attributes:
+        fields: of the side.
+        rows: how many requests or impressions there are: int32 scalar.
+        first: number of the first bag: int32 scalar.
+    """
+
+    fields: tuple[Field, ...]
+    rows: tf.Tensor
+    first: tf.Tensor
+
+    @property
+    def end(self) -> tf.Tensor:
+        """One past the number of the last bag: int32 scalar."""
+        return self.first + self.rows * len(self.fields)
+
+
+@dataclasses.dataclass(frozen=True)
 class Bags:
-    """The ids of one field: int64 ids [n], float32 weights [n], int32 request or impression [n] of each."""
+    """Ids and where they go: int64 ids [n], float32 weights [n], int32 number of each id's bag [n]."""
 
     ids: tf.Tensor
     weights: tf.Tensor
-    rows: tf.Tensor
+    numbers: tf.Tensor
 
 
 def embed(
@@ -55,22 +75,17 @@ def embed(
 ) -> Embedded:
     """Looks up and pools every field of a batch."""
     requests = requests_of(features, schema)
-    context, impression = schema.context_fields, schema.impression_fields
-    context_bags = requests.count * len(context)
-    fields = [(field, requests.count, len(context), i, 0) for i, field in enumerate(context)]
-    fields += [(field, requests.impressions, len(impression), i, context_bags) for i, field in enumerate(impression)]
-    found = []
-    places = []
-    for field, count, stride, index, first in fields:
-        bags = bags_of(features, field, count, settings.combiner)
-        found.append(bags)
-        places.append(bags.rows * stride + (first + index))
-    ids = tf.concat([bags.ids for bags in found], 0)
-    rows, columns = _gather(embedding_table(vocabulary_size, settings), ids, distinct=training)
-    bag_count = context_bags + requests.impressions * len(impression)
-    weights = tf.concat([bags.weights for bags in found], 0)
-    pooled = _sparse_product(tf.concat(places, 0), columns, weights, rows, bag_count)
-    return _embedded(requests, schema, pooled, context_bags, rows)
+    context = Side(schema.context_fields, requests.count, tf.constant(0))
+    impression = Side(schema.impression_fields, requests.impressions, context.end)
+    parts = [bags for side in (context, impression) for bags in bags_of_side(features, side, settings.combiner)]
+    ids, weights, numbers = (tf.concat(columns, 0) for columns in zip(*map(_columns, parts), strict=True))
+    rows, places = _gather(embedding_table(vocabulary_size, settings), ids, distinct=training)
+    pooled = _sparse_product(numbers, places, weights, rows, impression.end)
+    return _embedded(requests, schema, pooled, context.end, rows)
+
+
+def _columns(bags: Bags) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    return bags.ids, bags.weights, bags.numbers
 
 
 def _embedded(
@@ -90,22 +105,35 @@ def _embedded(
     return Embedded(requests, fields, Representation(requests, *parts), looked_up)
 
 
-def bags_of(features: Features, field: Field, count: tf.Tensor, combiner: str) -> Bags:
-    """The ids of a field, flat, with the weights that its combiner gives them.
+def bags_of_side(features: Features, side: Side, combiner: str) -> list[Bags]:
+    """All ids of a side, flat: the fields of kind one together, each other one by itself."""
+    ones = [(index, field) for index, field in enumerate(side.fields) if not field.is_many]
+    many = [(index, field) for index, field in enumerate(side.fields) if field.is_many]
+    found = [_bags_of_ones(features, side, ones)] if ones else []
+    return found + [_bags_of_many(features, side, index, field, combiner) for index, field in many]
 
-    A field of kind one is its row times its weight, whatever the combiner. The mean of a field with many divides by
-    the sum of weights, sqrtn by the root of the sum of their squares.
-    """
-    values = features[field.name]
-    if not field.is_context:
-        values = values.values
-    ids, rows = (values.values, rows_of_splits(values.row_splits)) if field.is_many else (values, tf.range(count))
-    if field.weighted:
-        given = features[field.weight_key]
-        weights = given.flat_values if isinstance(given, tf.RaggedTensor) else given
-    else:
-        weights = tf.ones_like(ids, tf.float32)
-    return Bags(ids, _combined(weights, rows, count, combiner) if field.is_many else weights, rows)
+
+def _bags_of_ones(features: Features, side: Side, ones: list[tuple[int, Field]]) -> Bags:
+    """A row times its weight, whatever the combiner: the mean of one row would lose the weight."""
+    ids = tf.stack([_flat(features[field.name]) for _, field in ones], 1)
+    unweighted = tf.ones([side.rows])
+    columns = [_flat(features[field.weight_key]) if field.weighted else unweighted for _, field in ones]
+    first_of_row = side.first + tf.range(side.rows) * len(side.fields)
+    numbers = first_of_row[:, tf.newaxis] + tf.constant([index for index, _ in ones])
+    return Bags(*(tf.reshape(values, [-1]) for values in (ids, tf.stack(columns, 1), numbers)))
+
+
+def _bags_of_many(features: Features, side: Side, index: int, field: Field, combiner: str) -> Bags:
+    """The mean divides by the sum of weights, sqrtn by the root of the sum of their squares."""
+    values = features[field.name] if field.is_context else features[field.name].values
+    rows = rows_of_splits(values.row_splits)
+    weights = _flat(features[field.weight_key]) if field.weighted else tf.ones_like(values.values, tf.float32)
+    numbers = side.first + index + rows * len(side.fields)
+    return Bags(values.values, _combined(weights, rows, side.rows, combiner), numbers)
+
+
+def _flat(values: tf.Tensor | tf.RaggedTensor) -> tf.Tensor:
+    return values.flat_values if isinstance(values, tf.RaggedTensor) else values
 
 
 def _combined(weights: tf.Tensor, rows: tf.Tensor, count: tf.Tensor, combiner: str) -> tf.Tensor:
@@ -129,19 +157,19 @@ def embedding_table(vocabulary_size: int, settings: Hyperparameters) -> tf.Varia
 
 
 def _gather(table: tf.Variable, ids: tf.Tensor, distinct: bool) -> tuple[tf.Tensor, tf.Tensor]:
-    """Rows of ids, and the row of each id. Distinct rows cost a hash of each id and save the optimizer doing it."""
+    """Rows of ids, and the place of each id among them. Distinct rows cost a hash an id, and save the optimizer one."""
     if not distinct:
         return tf.gather(table, ids), tf.range(tf.shape(ids)[0])
-    found, columns = tf.unique(ids)
-    return tf.gather(table, found), columns
+    found, places = tf.unique(ids)
+    return tf.gather(table, found), places
 
 
 def _sparse_product(
-    places: tf.Tensor, columns: tf.Tensor, weights: tf.Tensor, rows: tf.Tensor, count: tf.Tensor
+    numbers: tf.Tensor, places: tf.Tensor, weights: tf.Tensor, rows: tf.Tensor, count: tf.Tensor
 ) -> tf.Tensor:
-    """Sum of weights[i] * rows[columns[i]] into places[i]: float32 [count, embedding_size]."""
+    """Sum of weights[i] * rows[places[i]] into bag numbers[i]: float32 [count, embedding_size]."""
     return tf.raw_ops.SparseTensorDenseMatMul(
-        a_indices=tf.stack([places, columns], 1),
+        a_indices=tf.stack([numbers, places], 1),
         a_values=weights,
         a_shape=tf.cast(tf.stack([count, tf.shape(rows)[0]]), tf.int64),
         b=rows,
