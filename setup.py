@@ -13,6 +13,7 @@ BASE = [
     "PyYAML>=6,<7",
     "pyfarmhash>=0.4,<1",
     "google-crc32c>=1.5,<2",
+    "zlib-ng>=1,<2",
     "matplotlib>=3.8,<4",
     "tqdm>=4.66,<5",
 ]
