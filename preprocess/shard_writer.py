@@ -101,11 +101,12 @@ class _ShardWriter:
 
     def _framed(self) -> Iterator[bytes]:
         options, schema = self._job.options, self._job.schema
+        seed = options.seed if options.impressions_per_record else None
         for made in self._pieces():
             new_ids = self._vocabulary.lookup(made.keys)
             self._count(made, new_ids)
             columns = remap.remap_piece(made, new_ids, schema, options.oov)
-            for batch in RecordEncoder(schema, made, columns, options.record_limit).batches():
+            for batch in RecordEncoder(schema, made, columns, options.record_limit, seed).batches():
                 framed = tfrecord_writer.frames(batch)
                 self._plain_bytes += len(framed)
                 self._records += len(batch)

@@ -191,6 +191,12 @@ def order_key(key, seed):
     return int(keys.mix64(np.array([keys.fingerprint64(key) ^ salt]))[0]) % (1 << 64)
 
 
+def record_order(record, seed):
+    """Order key of a part of a request: unsigned."""
+    salt = int(keys.mix64(np.array([seed]))[0])
+    return int(keys.mix64(np.array([record[names.SAMPLE_ID][0] ^ salt]))[0]) % (1 << 64)
+
+
 def requests_of(schema, contexts, impressions, seed=0):
     """Requests (key, context values, impressions) in output order."""
     grouped = {}
