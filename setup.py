@@ -1,8 +1,9 @@
 """Packages, extras and console commands. Exact versions for a repeatable install are in constraints.txt."""
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 # tensorflow 2.15 is the last release with Estimator; it needs Python below 3.12, numpy below 2 and protobuf below 5.
+PACKAGES = ("features", "simulate", "preprocess", "input_fn", "model_fn", "trainer", "serving")
 BASE = [
     "tensorflow>=2.15.1,<2.16",
     "tensorflow-serving-api>=2.15.1,<2.16",
@@ -43,18 +44,11 @@ setup(
     description="Entire-space conversion models (ESMM, ESCM2) from raw impression logs to a served model",
     license="Apache-2.0",
     python_requires=">=3.10,<3.12",
-    packages=[
-        "features",
-        "simulate",
-        "preprocess",
-        "input_fn",
-        "model_fn",
-        "trainer",
-        "serving",
-    ],
+    packages=find_packages(include=[f"{name}{rest}" for name in PACKAGES for rest in ("", ".*")]),
     package_data={
         "features": ["schemas/*.yaml"],
-        "serving": ["*.html", "*.config", "*.txt", "*.yaml"],
+        "serving": ["*.config", "*.txt", "*.yaml"],
+        "serving.local_server": ["*.html"],
     },
     scripts=["get_remap_fid.sh"],
     install_requires=BASE,

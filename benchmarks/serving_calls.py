@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from serving import saved_model_files
-from serving.servable import warmup_logs
+from serving.local_server.servable import warmup_logs
 
 MODEL_NAME = "model"
 PREDICT_PATH = f"/v1/models/{MODEL_NAME}:predict"

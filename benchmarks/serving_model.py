@@ -18,8 +18,9 @@ from features.raw_requests import RawRequest
 from features.schema import Field, Schema
 from model_fn import network
 from model_fn.hyperparameters import Hyperparameters
-from serving import export, receivers, remap, saved_model_files
-from serving.graph_vocabulary import GraphVocabulary
+from serving import export, saved_model_files
+from serving.graph import receivers, remap
+from serving.graph.graph_vocabulary import GraphVocabulary
 
 v1 = tf.compat.v1
 

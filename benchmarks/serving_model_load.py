@@ -21,7 +21,7 @@ import psutil
 import serving_model
 import tensorflow as tf
 
-from serving.servable import Servable
+from serving.local_server.servable import Servable
 
 LIMIT_SECONDS = 5.0
 

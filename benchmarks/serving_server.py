@@ -21,8 +21,9 @@ import orjson
 import tensorflow as tf
 from serving_calls import Caller, running_server, warmup_tensors
 
-from serving import predict_json, saved_model_files
-from serving.servable import Servable
+from serving import saved_model_files
+from serving.local_server import predict_json
+from serving.local_server.servable import Servable
 
 
 def in_process_ways(path: str, tensors: dict[str, np.ndarray], body: bytes) -> dict:

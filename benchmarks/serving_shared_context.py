@@ -25,8 +25,9 @@ from serving_calls import Caller, running_server
 from features import names, schema_file
 from features.raw_requests import RawRequest
 from features.schema import Schema
-from serving import call_bodies, raw_examples, receivers, saved_model_files
-from serving.servable import Servable
+from serving import call_bodies, raw_examples, saved_model_files
+from serving.graph import receivers
+from serving.local_server.servable import Servable
 
 SHARED = "shared context"
 FLAT = "full Examples"

@@ -46,7 +46,7 @@ def search(keys_path: str, ids_path: str, count: int, asked: tf.Tensor) -> tf.Te
 
 
 def table(keys_path: str, ids_path: str, count: int, asked: tf.Tensor) -> tf.Tensor:
-    """As serving.graph_vocabulary does."""
+    """As serving.graph.graph_vocabulary does."""
     ids = tf.cast(array(ids_path, tf.int32), tf.int64)
     entries = tf.lookup.KeyValueTensorInitializer(array(keys_path, tf.int64), ids)
     return tf.cast(tf.lookup.StaticHashTable(entries, UNKNOWN).lookup(asked), tf.int32)

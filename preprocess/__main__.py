@@ -98,7 +98,8 @@ def _run(arguments: list[str]) -> None:
     logging.set_verbosity(logging.WARNING)
     with _quiet():
         # Imported after the flags are parsed: --help and mistakes need not wait for Beam.
-        from preprocess import command, report
+        from preprocess import command
+        from preprocess.report import report
 
     try:
         values = {name: getattr(flags.FLAGS, name) for name in _DEFAULTS}

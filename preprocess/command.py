@@ -7,19 +7,12 @@ from collections.abc import Callable, Sequence
 
 from features import names, schema_file, vocabulary
 from features.schema import Schema
-from preprocess import (
-    inputs,
-    output_folder,
-    partition,
-    progress,
-    rejected_writer,
-    report,
-    runner,
-    sample_requests,
-    vocabulary_builder,
-)
+from preprocess import output_folder, partition, progress, runner, sample_requests, vocabulary_builder
 from preprocess.job import Job
 from preprocess.options import Options, OptionsError
+from preprocess.read import inputs
+from preprocess.report import report
+from preprocess.write import rejected_writer
 
 
 class TooManyRejectsError(ValueError):

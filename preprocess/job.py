@@ -9,9 +9,9 @@ from typing import Any
 from features import names, vocabulary
 from features.schema import Schema
 from preprocess import storage
-from preprocess.inputs import InputFile
 from preprocess.options import GZIP, Options
 from preprocess.partition import Partitions
+from preprocess.read.inputs import InputFile
 
 
 @dataclasses.dataclass(frozen=True)

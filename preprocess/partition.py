@@ -16,8 +16,8 @@ import numpy as np
 import pyarrow as pa
 
 from features import keys
-from preprocess.inputs import InputFile
 from preprocess.options import MIB, Options
+from preprocess.read.inputs import InputFile
 
 _BYTES_PER_PARTITION = 32 * MIB
 # As few as this so that a small log, too, keeps several workers busy and its readers can shuffle files.

@@ -13,16 +13,11 @@ from typing import Any
 
 import apache_beam as beam
 
-from preprocess import (
-    block_parser,
-    duplicates,
-    inputs,
-    partition_joiner,
-    rejected_writer,
-    shard_writer,
-    vocabulary_builder,
-)
+from preprocess import vocabulary_builder
 from preprocess.job import Job
+from preprocess.join import duplicates, partition_joiner
+from preprocess.read import block_parser, inputs
+from preprocess.write import rejected_writer, shard_writer
 
 FINISHED = "finished.plan"
 

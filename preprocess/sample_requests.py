@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from features import names, raw_requests
 from features.raw_requests import RawLogError, RawRequest, Values
 from features.schema import Field, Schema
-from preprocess import ragged, rows, storage
+from preprocess import storage
+from preprocess.columns import ragged, rows
+from preprocess.columns.rows import Rows
 from preprocess.job import Job
-from preprocess.join import Joined
-from preprocess.rows import Rows
+from preprocess.join.joined import Joined
 
 _REQUESTS = 8
 _IMPRESSIONS = 64

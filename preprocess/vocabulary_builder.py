@@ -16,10 +16,12 @@ import numpy as np
 
 from features import names
 from features.vocabulary import ID_DTYPE, KEY_DTYPE, OOV, Vocabulary
-from preprocess import counting, partition_joiner, segments, storage
-from preprocess.counting import Counts
+from preprocess import storage
+from preprocess.columns import segments
 from preprocess.job import Job
-from preprocess.partition_joiner import CountRun, JoinedPartition
+from preprocess.join import counting, partition_joiner
+from preprocess.join.counting import Counts
+from preprocess.join.partition_joiner import CountRun, JoinedPartition
 
 COUNTED = "counted.plan"
 _ENTRIES_PER_RANGE = 1 << 22

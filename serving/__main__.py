@@ -22,19 +22,19 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import tensorflow as tf
 
-from serving.http_app import TRY_PATH, HttpApp, Limits
-from serving.metrics import Metrics
-from serving.model_config import (
+from serving.local_server.http_app import TRY_PATH, HttpApp, Limits
+from serving.local_server.metrics import Metrics
+from serving.local_server.model_config import (
     DEFAULT_MONITORING_PATH,
     ConfigError,
     ModelConfig,
     read_models,
     read_monitoring_path,
 )
-from serving.models import Models
-from serving.rest_api import RestApi
-from serving.servable import Servable
-from serving.try_page import TryPage
+from serving.local_server.models import Models
+from serving.local_server.rest_api import RestApi
+from serving.local_server.servable import Servable
+from serving.local_server.try_page import TryPage
 
 FLAGS = flags.FLAGS
 

@@ -16,9 +16,10 @@ from features.schema import Schema
 from features.vocabulary import Vocabulary
 from model_fn import network
 from model_fn.hyperparameters import Hyperparameters
-from serving import receivers, remap, saved_model_files, warm_up
-from serving.graph_vocabulary import GraphVocabulary
-from serving.raw_columns import RawCall
+from serving import saved_model_files, warm_up
+from serving.graph import receivers, remap
+from serving.graph.graph_vocabulary import GraphVocabulary
+from serving.graph.raw_columns import RawCall
 
 v1 = tf.compat.v1
 

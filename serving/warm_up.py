@@ -14,7 +14,8 @@ from tensorflow_serving.apis import classification_pb2, predict_pb2, prediction_
 from features import names, raw_requests
 from features.raw_requests import RawRequest
 from features.schema import Schema
-from serving import columnar, raw_examples, receivers, saved_model_files
+from serving import columnar, raw_examples, saved_model_files
+from serving.graph import receivers
 
 
 def sample_request(vocabulary_dir: str, schema: Schema) -> RawRequest:

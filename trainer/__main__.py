@@ -79,9 +79,9 @@ def _dispatch(options: Options, hyperparameters: command_line.Hyperparameters) -
 
         export(options, given)
     elif options.task_type == REPORT:
-        from trainer import model_report
+        from trainer import reporting
 
-        model_report.make(options)
+        reporting.make(options)
     else:
         from trainer.training import train
 

@@ -13,9 +13,9 @@ from served_model_examples import make_trained
 
 from features import names, schema_file
 from features.vocabulary import Vocabulary
-from serving import model_config, predict_json
-from serving.examples_json import parse_examples
-from serving.servable import Servable
+from serving.local_server import model_config, predict_json
+from serving.local_server.examples_json import parse_examples
+from serving.local_server.servable import Servable
 
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SCHEMA = schema_file.load(names.ALICCP)

@@ -15,17 +15,9 @@ from tensorflow.core.util import event_pb2
 from features import names
 from model_fn import evaluation, metric_ops, score_histogram
 from model_fn.hyperparameters import Hyperparameters
-from trainer import (
-    evaluation_report,
-    event_files,
-    model_dir,
-    model_report,
-    model_report_page,
-    model_report_pictures,
-    trained_model,
-)
-from trainer import model_report_tables as tables
+from trainer import evaluation_report, event_files, model_dir, reporting
 from trainer.event_files import Curve
+from trainer.model_report import page, pictures, tables, trained_model
 from trainer.options import REPORT, Options
 
 
@@ -79,14 +71,14 @@ def make_model(folder, step=300, seed=0, evaluated_at=None, click_rate=0.3, data
 
 
 def make_report(*folders, **settings):
-    path = model_report.make(Options(task_type=REPORT, model_dir=",".join(map(str, folders)), **settings))
+    path = reporting.make(Options(task_type=REPORT, model_dir=",".join(map(str, folders)), **settings))
     with open(path, encoding="utf-8") as file:
         return Page(file.read())
 
 
 def notes(*folders):
     """What a report of the models warns of: quicker than its page, which has the pictures."""
-    return "\n".join(model_report_page.notes(load(*folders)))
+    return "\n".join(page.notes(load(*folders)))
 
 
 def load(*folders):
@@ -362,15 +354,15 @@ def test_error_of_an_auc_is_that_of_the_paper_and_of_samples():
 
 def test_smooth_keeps_straight_lines_and_narrows_noise():
     line = np.linspace(3, 9, 200)
-    np.testing.assert_allclose(model_report_pictures.smooth(line), line)
+    np.testing.assert_allclose(pictures.smooth(line), line)
     noise = np.random.default_rng(0).normal(size=2000)
-    assert model_report_pictures.smooth(noise).std() < 0.2
+    assert pictures.smooth(noise).std() < 0.2
 
 
 def test_curve_is_drawn_with_all_its_points():
     steps = np.array([10, 20, 40])
-    panel = model_report_pictures.Panel("title", [model_report_pictures.Line(Curve(steps, steps / 7.0), "#2a6f97")])
-    picture = model_report_pictures.curves([panel], "name")
+    panel = pictures.Panel("title", [pictures.Line(Curve(steps, steps / 7.0), "#2a6f97")])
+    picture = pictures.curves([panel], "name")
     (path,) = re.findall(r'<path d="([^"]*)"[^>]*style="fill: none; stroke: #2a6f97; stroke-width: 1.2', picture)
     points = np.array([list(map(float, point)) for point in re.findall(r"[ML] ([\d.]+) ([\d.]+)", path)])
     (x, y), slopes = points.T, np.diff(points[:, 1]) / np.diff(points[:, 0])

@@ -1,0 +1,109 @@
+"""Counts: in how many impressions a key occurs. By piece, then merged by ranges of keys."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from features.schema import Schema
+from preprocess.columns import ragged
+from preprocess.join.piece import Column, Piece
+
+
+@dataclasses.dataclass(frozen=True)
+class Counts:
+    """Keys of some rows.
+
+    Attributes:
+        keys: ascending, int64 [keys].
+        counts: number of impressions in which each occurs, int64 [keys].
+        fields: index of the field that each occurs in (of several, the first), uint16 [keys].
+    """
+
+    keys: np.ndarray
+    counts: np.ndarray
+    fields: np.ndarray
+
+
+def count(piece: Piece, schema: Schema) -> Counts:
+    """Counts of a piece. A key that an impression has twice, in a list or in several fields, counts once."""
+    row_of_impression = np.repeat(np.arange(len(piece.sizes)), piece.sizes)
+    size = len(piece.keys)
+    counts = np.zeros(size, np.int64)
+    fields = np.zeros(size, np.uint16)
+    seen_in = np.zeros(size, np.uint16)
+    for field in reversed(schema.fields):
+        fields[piece.columns[field.name].codes] = schema.index[field.name]
+    for field in schema.fields:
+        column = piece.columns[field.name]
+        distinct = _without_repeats(column, size) if field.is_many else column
+        times = np.repeat(piece.sizes, distinct.lengths) if field.is_context else None
+        found = np.bincount(distinct.codes, weights=times, minlength=size)
+        counts += found.astype(np.int64, copy=False)
+        seen_in += found > 0
+    shared = np.flatnonzero(seen_in > 1)
+    if len(shared):
+        counts[shared] = _counts_over_fields(piece, schema, shared, row_of_impression)
+    return Counts(piece.keys, counts, fields)
+
+
+def _without_repeats(column: Column, size: int) -> Column:
+    """The column with each key once in a row.
+
+    Most rows have no repeats, and sorting all to find them would cost more than all other counting. So every entry
+    claims a slot of a table by a hash of row and key; only entries that share a slot are compared.
+    """
+    if not len(column.codes):
+        return column
+    row = ragged.rows_of(column.lengths)
+    pair = row * size + column.codes
+    bits = max(10, int(len(pair) * 4).bit_length())
+    slot = (pair.view(np.uint64) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(64 - bits)
+    owner = np.zeros(1 << bits, np.int32)
+    owner[slot] = np.arange(len(pair), dtype=np.int32)
+    lost = owner[slot] != np.arange(len(pair), dtype=np.int32)
+    contested = np.zeros(1 << bits, bool)
+    contested[slot[lost]] = True
+    candidates = np.flatnonzero(contested[slot])
+    distinct, first = np.unique(pair[candidates], return_index=True)
+    if len(distinct) == len(candidates):
+        return column
+    keep = np.ones(len(pair), bool)
+    keep[np.delete(candidates, first)] = False
+    return Column(ragged.sums(keep, column.lengths), column.codes[keep], column.weights)
+
+
+def _counts_over_fields(piece: Piece, schema: Schema, shared: np.ndarray, request_of: np.ndarray) -> np.ndarray:
+    """Counts of keys that occur in several fields, by listing every impression that has them."""
+    is_shared = np.zeros(len(piece.keys), bool)
+    is_shared[shared] = True
+    first_impression = ragged.starts(piece.sizes)
+    pairs = [np.empty(0, np.int64)]
+    for field in schema.fields:
+        column = piece.columns[field.name]
+        chosen = is_shared[column.codes]
+        row, code = ragged.rows_of(column.lengths)[chosen], column.codes[chosen].astype(np.int64)
+        if field.is_context:
+            code = np.repeat(code, piece.sizes[row])
+            row = ragged.positions(first_impression[row], piece.sizes[row])
+        pairs.append(np.unique(code * len(request_of) + row))
+    impressions = np.unique(np.concatenate(pairs)) // max(len(request_of), 1)
+    return np.bincount(impressions, minlength=len(piece.keys))[shared]
+
+
+def merge(parts: Sequence[Counts]) -> Counts:
+    """Counts of all parts together."""
+    if not parts:
+        return Counts(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.uint16))
+    keys = np.concatenate([part.keys for part in parts])
+    # Timsort finds the parts' ascending runs and merges them.
+    order = np.argsort(keys, kind="stable")
+    keys = keys[order]
+    first = np.flatnonzero(np.concatenate([np.ones(min(len(keys), 1), bool), keys[1:] != keys[:-1]]))
+    if not len(first):
+        return merge([])
+    counts = np.add.reduceat(np.concatenate([part.counts for part in parts])[order], first)
+    fields = np.minimum.reduceat(np.concatenate([part.fields for part in parts])[order], first)
+    return Counts(keys[first], counts, fields)

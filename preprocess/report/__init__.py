@@ -1,0 +1,1 @@
+"""What a run did: numbers, pictures and a page."""

@@ -1,0 +1,195 @@
+"""What a run did: numbers for report.json and the summary on the terminal."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections import Counter
+from typing import Any
+
+import numpy as np
+
+from features import names, reject_reasons
+from features.schema import Field
+from preprocess import pipeline, storage, vocabulary_builder
+from preprocess.columns import rows
+from preprocess.job import Job
+from preprocess.join import duplicates, partition_joiner
+from preprocess.join.partition_joiner import JoinedPartition
+from preprocess.options import MIB, Options
+from preprocess.read.block_parser import ParsedBlock
+from preprocess.report import report_page
+from preprocess.vocabulary_builder import CountedRange
+from preprocess.write import rejected_writer
+from preprocess.write.shard_writer import WrittenShard
+
+TOTAL = "total"
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """All that is told of a run; the attributes are the keys of report.json.
+
+    Attributes:
+        input: files, bytes and rows read, and features of unknown fields by name.
+        splits: by split: requests, impressions, clicks, conversions, records and bytes.
+        rejected: rows by reason, of each reason that occurs.
+        samples: a few rejected rows.
+        vocabulary: ids in all, kept, min_count.
+        frequencies: distinct counts and the number of ids that have each.
+        fields: by field: what it is, coverage and lengths by split, ids kept and dropped.
+        seconds: of the whole job so far, and of each step.
+    """
+
+    input: dict[str, Any]
+    splits: dict[str, dict[str, Any]]
+    rejected: dict[str, int]
+    samples: list[dict[str, Any]]
+    vocabulary: dict[str, Any]
+    frequencies: dict[str, list[int]]
+    fields: dict[str, dict[str, Any]]
+    seconds: dict[str, float]
+
+    @property
+    def rejected_share(self) -> float:
+        """Rejected rows by rows read."""
+        return sum(self.rejected.values()) / max(self.input["rows"], 1)
+
+
+def collect(job: Job, started: float) -> Report:
+    """The report of a run whose steps are done."""
+    parsed: list[ParsedBlock] = job.load(duplicates.PARSED)
+    joined: list[JoinedPartition] = job.load(partition_joiner.JOINED)
+    shards: list[WrittenShard] = job.load(rejected_writer.RECORDS)
+    ranges: list[CountedRange] = job.load(vocabulary_builder.COUNTED)
+    written: list[rejected_writer.WrittenRejects] = job.load(pipeline.FINISHED)
+    reasons = sum((found.reasons for found in parsed), np.zeros(256, np.int64))
+    reasons += sum((found.reasons for found in joined), np.zeros(256, np.int64))
+    return Report(
+        input={
+            "format": job.options.input_format,
+            "files": [file.path for file in job.files],
+            "bytes": sum(file.size for file in job.files),
+            "rows": sum(block.read for block in parsed),
+            "unknown_fields": dict(sum((block.unknown for block in parsed), Counter())),
+        },
+        splits={split: _split(job, split, joined, shards) for split in job.options.splits},
+        rejected={reason: int(reasons[i]) for i, reason in enumerate(reject_reasons.REASONS) if reasons[i]},
+        samples=[json.loads(line) for found in written for line in found.sample],
+        vocabulary=_vocabulary(job, ranges),
+        frequencies=_frequencies(ranges),
+        fields={field.name: _field(job, field, index, shards, ranges) for index, field in enumerate(job.schema.fields)},
+        seconds=_seconds(job, started),
+    )
+
+
+def _seconds(job: Job, started: float) -> dict[str, float]:
+    seconds, begin = {}, started
+    for step in pipeline.STEPS:
+        end = job.load(pipeline.done_at(step))
+        seconds[step.label] = end - begin
+        begin = end
+    return {**seconds, TOTAL: time.time() - started}
+
+
+def _split(job: Job, split: str, joined: list[JoinedPartition], shards: list[WrittenShard]) -> dict[str, Any]:
+    mine = [shard for shard in shards if shard.split == split]
+    partitions = [joined[number] for number in job.partitions.ranges[split]]
+    counted = ("requests", rows.CLICK + "s", rows.CONVERSION + "s", "impressions", "records", "plain_bytes", "bytes")
+    return {
+        **{name: sum(getattr(shard, name) for shard in mine) for name in counted},
+        "files": len(mine),
+        "impressions_without_context": sum(found.without_context for found in partitions),
+        "contexts_without_impressions": sum(found.unused_contexts for found in partitions),
+    }
+
+
+def _vocabulary(job: Job, ranges: list[CountedRange]) -> dict[str, Any]:
+    known = job.load_vocabulary()
+    built = None if job.options.vocabulary else int(sum(found.frequencies[1].sum() for found in ranges))
+    return {
+        "size": known.size,
+        "reserved_ids": job.schema.reserved_ids,
+        "kept_ids": len(known.keys),
+        "ids": built,
+        "min_count": known.statistics.get("min_count"),
+        "used": job.options.vocabulary or None,
+    }
+
+
+def _frequencies(ranges: list[CountedRange]) -> dict[str, list[int]]:
+    merged: Counter[int] = Counter()
+    for found in ranges:
+        merged.update(dict(zip(*found.frequencies.tolist(), strict=True)))
+    counts = sorted(merged)
+    return {"count": counts, "ids": [merged[count] for count in counts]}
+
+
+def _field(
+    job: Job, field: Field, index: int, shards: list[WrittenShard], ranges: list[CountedRange]
+) -> dict[str, Any]:
+    kept, distinct = (int(sum(found.ids_by_field[row, index] for found in ranges)) for row in (0, 1))
+    by_split = {}
+    for split in job.options.splits:
+        mine = [shard for shard in shards if shard.split == split]
+        impressions = sum(shard.impressions for shard in mine)
+        having, values, unknown = (
+            int(sum(getattr(shard.totals, name)[index] for shard in mine)) for name in ("rows", "values", "unknown")
+        )
+        by_split[split] = {
+            "coverage": having / max(impressions, 1),
+            "mean_length": values / max(having, 1),
+            "max_length": int(max((shard.totals.longest[index] for shard in mine), default=0)),
+            "values": values,
+            "unknown_values": unknown,
+            "unknown_share": unknown / max(values, 1),
+        }
+    description = {name: getattr(field, name) for name in ("group", "side", "kind", "type", "weighted")}
+    ids = {"ids": distinct, "kept_ids": kept, "dropped_ids": distinct - kept}
+    return {**description, **({} if job.options.vocabulary else ids), "splits": by_split}
+
+
+def write(report: Report, folder: str) -> None:
+    """Writes report.json and report.html to a folder."""
+    contents = dataclasses.asdict(report)
+    text = json.dumps(contents, indent=1, ensure_ascii=False)
+    storage.write(storage.join(folder, names.REPORT_JSON), [text.encode()])
+    storage.write(storage.join(folder, names.REPORT_HTML), [report_page.page(contents).encode()])
+
+
+def summary(report: Report) -> str:
+    """A few lines for the terminal."""
+    lines = [f"{report.input['rows']:,} rows, {report.input['bytes'] / MIB:,.1f} MiB"]
+    for split, found in report.splits.items():
+        numbers = ", ".join(f"{found[name]:,} {name}" for name in ("requests", "impressions", "clicks", "conversions"))
+        each = found["bytes"] / max(found["impressions"], 1)
+        lines.append(f"{split}: {numbers}; {found['bytes'] / MIB:,.1f} MiB, {each:.1f} bytes per impression")
+    kept, ids = report.vocabulary["kept_ids"], report.vocabulary["ids"]
+    lines.append(f"ids kept: {kept:,}" + (f" of {ids:,}" if ids is not None else ""))
+    lines.append(f"rejected: {sum(report.rejected.values()):,} rows {_by_reason(report)}".rstrip())
+    seconds = report.seconds[TOTAL]
+    lines.append(f"{seconds:.1f} s, {report.input['bytes'] / 1e6 / max(seconds, 1e-9):.1f} MB/s of raw log")
+    return "\n".join(lines)
+
+
+def _by_reason(report: Report) -> str:
+    return (
+        "(" + ", ".join(f"{reason} {count:,}" for reason, count in report.rejected.items()) + ")"
+        if report.rejected
+        else ""
+    )
+
+
+def describe_rejects(report: Report, options: Options) -> str:
+    """Message for more rejected rows than allowed."""
+    rejected = sum(report.rejected.values())
+    lines = [
+        f"{rejected:,} of {report.input['rows']:,} rows rejected, more than --max_rejected={options.max_rejected:g} "
+        f"{_by_reason(report)}; all are in {storage.join(options.output_dir, names.REJECTED_DIR)}, for example:"
+    ]
+    lines += [
+        f"  {sample['file']} at {sample['offset']}: {sample['reason']}: {sample['row']!r:.200}"
+        for sample in report.samples[:5]
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,142 @@
+"""Fourth step: the pieces of a shard, remapped, become a record file."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+import numpy as np
+
+from features.vocabulary import UNKNOWN, Vocabulary
+from preprocess import storage
+from preprocess.columns import rows
+from preprocess.job import Job
+from preprocess.join import partition_joiner, piece
+from preprocess.join.partition_joiner import JoinedPartition
+from preprocess.join.piece import Piece
+from preprocess.write import remap, tfrecord_writer
+from preprocess.write.record_encoder import RecordEncoder
+
+
+@dataclasses.dataclass
+class FieldTotals:
+    """What a field has in some records. Each is int64 [fields].
+
+    Attributes:
+        rows: impressions that have a value; those of a context count all its impressions.
+        values: values, each counted once for each impression.
+        unknown: values that the vocabulary does not have, counted likewise.
+        longest: most values in one row.
+    """
+
+    rows: np.ndarray
+    values: np.ndarray
+    unknown: np.ndarray
+    longest: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class WrittenShard:
+    """What the writing of a shard tells.
+
+    Attributes:
+        split: of the shard.
+        shard: its number.
+        path: of the file.
+        bytes: size of the file.
+        plain_bytes: size before compression.
+        records: number of records.
+        requests: number of requests.
+        impressions: number of impressions.
+        clicks: number of clicks.
+        conversions: number of conversions.
+        totals: of its fields.
+    """
+
+    split: str
+    shard: int
+    path: str
+    bytes: int
+    plain_bytes: int
+    records: int
+    requests: int
+    impressions: int
+    clicks: int
+    conversions: int
+    totals: FieldTotals
+
+
+def write_shard(job: Job, task: tuple[str, int]) -> WrittenShard:
+    """Writes the record file of a shard."""
+    return _ShardWriter(job, *task).run()
+
+
+class _ShardWriter:
+    def __init__(self, job: Job, split: str, shard: int) -> None:
+        self._job = job
+        self._split = split
+        self._shard = shard
+        self._vocabulary: Vocabulary = job.load_vocabulary()
+        count = len(job.schema.fields)
+        self._totals = FieldTotals(*(np.zeros(count, np.int64) for _ in range(4)))
+        self._plain_bytes = 0
+        self._records = 0
+        # requests, impressions, clicks, conversions
+        self._labels = np.zeros(4, np.int64)
+
+    def run(self) -> WrittenShard:
+        path = self._job.shard_path(self._split, self._shard)
+        size = storage.write(path, tfrecord_writer.compressed(self._framed(), self._job.options.compression))
+        requests, impressions, clicks, conversions = self._labels.tolist()
+        return WrittenShard(
+            split=self._split,
+            shard=self._shard,
+            path=path,
+            bytes=size,
+            plain_bytes=self._plain_bytes,
+            records=self._records,
+            requests=requests,
+            impressions=impressions,
+            clicks=clicks,
+            conversions=conversions,
+            totals=self._totals,
+        )
+
+    def _framed(self) -> Iterator[bytes]:
+        options, schema = self._job.options, self._job.schema
+        seed = options.seed if options.impressions_per_record else None
+        for made in self._pieces():
+            new_ids = self._vocabulary.lookup(made.keys)
+            self._count(made, new_ids)
+            columns = remap.remap_piece(made, new_ids, schema, options.oov)
+            for batch in RecordEncoder(schema, made, columns, options.record_limit, seed).batches():
+                framed = tfrecord_writer.frames(batch)
+                self._plain_bytes += len(framed)
+                self._records += len(batch)
+                yield framed
+
+    def _pieces(self) -> Iterator[Piece]:
+        joined: list[JoinedPartition] = self._job.load(partition_joiner.JOINED)
+        for partition in self._job.partitions.of_shard(self._split, self._shard):
+            file = joined[partition].pieces
+            for number in range(len(file.edges) - 1):
+                if arrays := file.read(number):
+                    yield piece.unpack(arrays, self._job.schema)
+
+    def _count(self, made: Piece, new_ids: np.ndarray) -> None:
+        """Adds to the totals of the report."""
+        labels = made.labels
+        sums = [len(made.sizes), len(labels[rows.CLICK]), labels[rows.CLICK].sum(), labels[rows.CONVERSION].sum()]
+        self._labels += np.array(sums, np.int64)
+        is_unknown = new_ids == UNKNOWN
+        for index, field in enumerate(self._job.schema.fields):
+            column = made.columns[field.name]
+            times = made.sizes if field.is_context else np.ones(1, np.int64)
+            unknown = is_unknown[column.codes]
+            self._totals.rows[index] += ((column.lengths > 0) * times).sum()
+            self._totals.values[index] += (column.lengths * times).sum()
+            self._totals.longest[index] = max(self._totals.longest[index], column.lengths.max(initial=0))
+            if field.is_context:
+                self._totals.unknown[index] += unknown @ np.repeat(times, column.lengths)
+            else:
+                self._totals.unknown[index] += unknown.sum()

@@ -1,0 +1,1 @@
+"""The page about one trained model or several side by side."""

@@ -1,0 +1,37 @@
+"""--task_type=report: one HTML page about one model or several side by side."""
+
+from __future__ import annotations
+
+import os
+
+from trainer.model_dir import write_whole
+from trainer.model_report import page, trained_model
+from trainer.model_report.pictures import COLORS
+from trainer.options import Options
+from trainer.terminal import say
+
+REPORT_FILE = "model_report.html"
+
+
+def make(options: Options) -> str:
+    """Writes the page about the models of --model_dir.
+
+    Args:
+        options: of the run.
+
+    Returns:
+        Path of the page.
+
+    Raises:
+        ValueError: a model_dir holds no trained and evaluated model, or there are too many.
+    """
+    folders = options.model_dirs
+    if not 1 <= len(folders) <= len(COLORS):
+        raise ValueError(
+            f"--model_dir names {len(folders)} folders: allowed are 1 to {len(COLORS)}, with commas between"
+        )
+    made = page.page(trained_model.load_all(folders, options.split))
+    path = options.report or os.path.join(folders[0], REPORT_FILE)
+    write_whole(path, made)
+    say(f"wrote {path}")
+    return path
