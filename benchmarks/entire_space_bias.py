@@ -58,7 +58,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", required=True, help="keeps logs, records and results")
     parser.add_argument("--requests", type=int, default=16000)
-    parser.add_argument("--test_requests", type=int, default=4000)
+    parser.add_argument("--test_requests", type=int, default=10000)
     parser.add_argument("--rho", type=float, default=0.6)
     parser.add_argument("--gamma", type=float, default=0.0)
     parser.add_argument("--history_scale", type=float, default=0.1)

@@ -1,6 +1,6 @@
 """How near trained models come to the oracle as the log grows: AUC over the number of training impressions.
 
-python benchmarks/learning_curve.py --folder=OUT [--requests=4000,16000,64000] [--seeds=3]
+python benchmarks/learning_curve.py --folder=OUT [--requests=4000,16000,80000] [--seeds=3]
 
 Every log size is a world in Ali-CCP's proportions with its own seed; the test split is judged against the truth.
 Writes learning_curve.csv and learning_curve.png to the folder.
@@ -32,8 +32,6 @@ def measure(arguments: argparse.Namespace) -> list[dict]:
             log = workshop.log(
                 f"--requests={requests}",
                 f"--test_requests={arguments.test_requests}",
-                f"--users={arguments.users}",
-                f"--items={arguments.items}",
                 f"--history_scale={arguments.history_scale}",
                 f"--seed={seed}",
             )
@@ -68,10 +66,8 @@ def draw(rows: list[dict], path: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", required=True, help="keeps logs, records and results")
-    parser.add_argument("--requests", default="4000,16000,64000")
-    parser.add_argument("--test_requests", type=int, default=6000)
-    parser.add_argument("--users", type=int, default=0)
-    parser.add_argument("--items", type=int, default=0)
+    parser.add_argument("--requests", default="4000,16000,80000")
+    parser.add_argument("--test_requests", type=int, default=10000)
     parser.add_argument("--history_scale", type=float, default=0.1)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--train_flag", action="append", default=[], help="one more flag for every training")

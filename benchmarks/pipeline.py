@@ -18,6 +18,9 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Sequence
 
+# What is trained, where a benchmark does not say otherwise.
+RECIPE = "--flagfile=configs/recommended.flags"
+
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
@@ -41,7 +44,11 @@ class Workshop:
         )
 
     def judgement(self, log: str, records: str, *flags: str) -> dict:
-        """Trains with the flags, scores the test split and judges the scores; also gives impressions/s of training."""
+        """Trains by the recommended recipe and the flags, scores the test split and judges the scores.
+
+        Also gives impressions/s of training.
+        """
+        flags = (RECIPE, *flags)
         out = self._made("model", (log, records, *flags), lambda made: _train_and_judge(made, log, records, flags))
         with open(os.path.join(out, "judged.json"), encoding="utf-8") as file:
             figures = json.load(file)

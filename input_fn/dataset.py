@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
@@ -34,7 +34,11 @@ _as_it_stands = tf.autograph.experimental.do_not_convert
 
 
 def make_dataset(
-    pattern_or_files: str | Sequence[str], schema: Schema, vocabulary_size: int, options: InputOptions
+    pattern_or_files: str | Sequence[str],
+    schema: Schema,
+    vocabulary_size: int,
+    options: InputOptions,
+    prepare: Callable[[Columns], Columns] = lambda features: features,
 ) -> tf.data.Dataset:
     """Dataset of batches (features, labels), as `features.parse_spec` describes them, sample_id among the features.
 
@@ -46,6 +50,7 @@ def make_dataset(
         schema: of the records.
         vocabulary_size: ids lie below it; one that does not is an error.
         options: see there.
+        prepare: changes the features of a batch, on the threads of the input: what a model would else do in its step.
 
     Raises:
         FileNotFoundError: nothing fits a pattern.
@@ -59,9 +64,9 @@ def make_dataset(
     parse = functools.partial(parsing.parse, paths=paths, schema=schema, vocabulary_size=vocabulary_size)
     shape = files.sample_shape(paths)
     if options.shuffle:
-        made = _shuffled_batches(records, parse, schema, records_of_block(shape, options), options)
+        made = _shuffled_batches(records, parse, schema, records_of_block(shape, options), options, prepare)
     else:
-        made = _ordered_batches(records, parse, shape, options)
+        made = _ordered_batches(records, parse, shape, options, prepare)
     return made.prefetch(_PREFETCHED_BATCHES).with_options(_pipeline_options(options))
 
 
@@ -73,7 +78,11 @@ def records_of_block(shape: files.RecordShape, options: InputOptions) -> int:
 
 
 def _ordered_batches(
-    records: tf.data.Dataset, parse: functools.partial[Columns], shape: files.RecordShape, options: InputOptions
+    records: tf.data.Dataset,
+    parse: functools.partial[Columns],
+    shape: files.RecordShape,
+    options: InputOptions,
+    prepare: Callable[[Columns], Columns],
 ) -> tf.data.Dataset:
     """Batches of whole requests in the order of the files: parsing is all there is to do."""
     size = max(1, round(options.batch_size / shape.mean_impressions))
@@ -81,7 +90,8 @@ def _ordered_batches(
     @_as_it_stands
     def make_batch(serialized: tf.Tensor, file_index: tf.Tensor) -> Batch:
         columns = parse(serialized, file_index)
-        return batches.split_labels(columns | _trace(file_index, tf.constant(0, tf.int64), options))
+        features, labels = batches.split_labels(columns | _trace(file_index, tf.constant(0, tf.int64), options))
+        return prepare(features), labels
 
     return records.batch(size).map(make_batch, options.num_threads or tf.data.AUTOTUNE, deterministic=True)
 
@@ -92,6 +102,7 @@ def _shuffled_batches(
     schema: Schema,
     size: int,
     options: InputOptions,
+    prepare: Callable[[Columns], Columns],
 ) -> tf.data.Dataset:
     """Batches of pieces: blocks of `size` records are parsed, cut and dealt."""
     blocks = _without_short_end(records.batch(size), size)
@@ -121,7 +132,8 @@ def _shuffled_batches(
             made = batches.gather(rows, chosen, schema)
             if start is not None:
                 made[POSITION] = start + tf.where(tf.equal(number, count - 1), records_in_block, 0)
-            return batches.split_labels(made)
+            features, labels = batches.split_labels(made)
+            return prepare(features), labels
 
         return tf.data.Dataset.range(count).map(make_batch, options.num_threads or tf.data.AUTOTUNE, deterministic=True)
 

@@ -95,6 +95,7 @@ _AT_LEAST_0: tuple[str, ...] = (
     "global_wgt",
     "embedding_learning_rate",
     "warmup_steps",
+    "decay_steps",
     "initial_accumulator",
     "ftrl_l1",
     "clip_norm",
@@ -158,7 +159,9 @@ class Hyperparameters:
     embedding_learning_rate: float = _setting(0.0, "Learning rate of the embedding table; 0: learning_rate.")
     warmup_steps: int = _setting(0, "Steps over which the learning rates rise linearly from 0.")
     decay: str = _setting(NONE, "How the learning rates fall after the warm-up.", DECAYS)
-    decay_steps: int = _setting(0, "Steps after which exponential decay has fallen once, linear and cosine wholly.")
+    decay_steps: int = _setting(
+        0, "Steps after which exponential decay has fallen once, linear and cosine wholly; 0: those of the whole run."
+    )
     decay_rate: float = _setting(0.5, "exponential: factor for each decay_steps; else: the part that is left at last.")
     momentum: float = _setting(0.9, "Momentum.")
     adam_beta1: float = _setting(0.9, "Adam and LazyAdam: decay of the first moment.")
@@ -188,6 +191,12 @@ class Hyperparameters:
     def table_learning_rate(self) -> float:
         """Learning rate of the embedding table before warm-up and decay."""
         return self.embedding_learning_rate or self.learning_rate
+
+    def for_run(self, steps: int) -> Hyperparameters:
+        """The settings with `decay_steps` of a run of so many steps, where they were left open."""
+        if self.decay == NONE or self.decay_steps:
+            return self
+        return dataclasses.replace(self, decay_steps=max(1, steps - self.warmup_steps))
 
     @property
     def has_imputation_tower(self) -> bool:
@@ -223,7 +232,7 @@ class Hyperparameters:
             raise ValueError(f"{name} {value!r}: numbers separated by commas are needed") from error
 
     def _check_numbers(self) -> None:
-        for name in _POSITIVE + (("decay_steps",) if self.decay != NONE else ()):
+        for name in _POSITIVE:
             self._demand(name, getattr(self, name) > 0, "more than 0")
         for name in _AT_LEAST_0:
             self._demand(name, getattr(self, name) >= 0, "0 or more")

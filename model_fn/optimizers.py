@@ -110,6 +110,8 @@ def schedule(global_step: tf.Tensor, settings: Hyperparameters) -> tf.Tensor:
     warm = tf.minimum(1.0, (step + 1.0) / max(settings.warmup_steps, 1))
     if settings.decay == hyperparameters.NONE:
         return warm
+    if not settings.decay_steps:
+        raise ValueError("decay_steps 0: the run's steps are to be filled in by Hyperparameters.for_run")
     done = tf.maximum(step - settings.warmup_steps, 0.0) / settings.decay_steps
     left = settings.decay_rate
     if settings.decay == hyperparameters.EXPONENTIAL:

@@ -50,7 +50,11 @@ class Requests:
 
 def requests_of(features: Features, schema: Schema) -> Requests:
     """The requests of a batch, by an impression field's row splits (they are the same in all)."""
-    row_splits = features[schema.impression_fields[0].name].row_splits
+    return requests_of_splits(features[schema.impression_fields[0].name].row_splits)
+
+
+def requests_of_splits(row_splits: tf.Tensor) -> Requests:
+    """The requests of a batch, given the first impression of each: int64 [requests + 1]."""
     return Requests(row_splits, rows_of_splits(row_splits))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 from collections.abc import Mapping
@@ -11,7 +12,8 @@ import tensorflow as tf
 
 from features import names
 from input_fn import dataset, errors, files
-from model_fn.hyperparameters import Hyperparameters
+from model_fn import lookup
+from model_fn.hyperparameters import NONE, Hyperparameters
 from trainer import data_dir, early_stopping, model_dir, run_config, training_graph
 from trainer.data_dir import DataDir
 from trainer.evaluation_report import ReportExporter
@@ -60,9 +62,26 @@ def _settings(
         model_dir.refuse_contradiction(options.model_dir, saved, given)
         model_dir.refuse_other_data(options.model_dir, data)
         return saved
+    settings = hyperparameters
+    if settings.decay != NONE and not settings.decay_steps:
+        settings = settings.for_run(_planned_steps(options, data, config))
     if config.is_chief:
-        model_dir.save(options.model_dir, hyperparameters, data)
-    return hyperparameters
+        model_dir.save(options.model_dir, settings, data)
+    return settings
+
+
+def _planned_steps(options: Options, data: DataDir, config: tf.estimator.RunConfig) -> int:
+    """Steps of the whole run, by the flags and the job's report."""
+    if options.max_steps:
+        return options.max_steps
+    impressions = data.totals(names.TRAIN).get("impressions")
+    if not impressions:
+        raise ValueError(
+            f"--decay_steps=0: {options.data_dir} has no {names.REPORT_DIR}/{names.REPORT_JSON} that tells how long the run "
+            "will be; give --decay_steps or --max_steps"
+        )
+    replicas = config.train_distribute.num_replicas_in_sync if config.train_distribute else 1
+    return math.ceil(impressions * options.num_epochs / options.batch_size / replicas)
 
 
 class _Run:
@@ -104,7 +123,9 @@ class _Run:
     def _training_input(self) -> tf.data.Dataset:
         workers = run_config.worker_count(self._config)
         read = self._options.training_input(workers, self._worker, self._first_record)
-        return dataset.make_dataset(self._paths[names.TRAIN], self._data.schema, self._data.vocabulary.size, read)
+        schema, size = self._data.schema, self._data.vocabulary.size
+        prepare = functools.partial(lookup.in_place_of_fields, schema=schema, combiner=self._settings.combiner)
+        return dataset.make_dataset(self._paths[names.TRAIN], schema, size, read, prepare)
 
     def _eval_spec(self) -> tf.estimator.EvalSpec:
         read = self._options.scoring_input(ordered=True)

@@ -38,7 +38,7 @@ def test_unknown_settings_in_the_json_are_refused():
         ({"propensity_floor": 1.0}, "propensity_floor 1.0"),
         ({"learning_rate": 0.0}, "learning_rate 0.0: allowed is more than 0"),
         ({"l2_reg": -1.0}, "l2_reg -1.0: allowed is 0 or more"),
-        ({"decay": "cosine"}, "decay_steps 0: allowed is more than 0"),
+        ({"decay_steps": -1}, "decay_steps -1: allowed is 0 or more"),
         ({"deep_layers": "a,b"}, "deep_layers 'a,b': numbers"),
         ({"deep_layers": (8, 0)}, "units are 1 or more"),
         ({"dropout": (0.2,)}, r"dropout \(0.2,\): allowed is one rate for each of deep_layers \(2\)"),
@@ -51,6 +51,12 @@ def test_unknown_settings_in_the_json_are_refused():
 def test_a_value_that_cannot_be_is_named(changes, message):
     with pytest.raises(ValueError, match=message):
         Hyperparameters(**changes)
+
+
+def test_open_decay_steps_are_those_of_the_run_behind_the_warm_up():
+    assert Hyperparameters(decay="cosine", warmup_steps=20).for_run(100).decay_steps == 80
+    assert Hyperparameters(decay="cosine", decay_steps=7).for_run(100).decay_steps == 7
+    assert Hyperparameters().for_run(100) == Hyperparameters()
 
 
 def test_group_layers_are_read_per_group():

@@ -51,6 +51,7 @@ def test_a_flagfile_trains(path, data_dir, tmp_path):
         )
     data = load(data_dir)
     read = options.training_input()
+    settings = settings.for_run(options.max_steps)
     estimator = training.make_estimator(options, settings, data, run_config.make(options, clustered=False))
     records = data.records(names.TRAIN)
     estimator.train(lambda: make_dataset(records, data.schema, data.vocabulary.size, read), max_steps=options.max_steps)

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import shutil
@@ -67,6 +68,22 @@ def test_an_epoch_leaves_checkpoint_settings_and_report(log, trained):
         assert len(report["calibration"][task]) > 2
         picture = os.path.join(trained, f"calibration_{task}.svg")
         assert xml.etree.ElementTree.parse(picture).getroot().tag.endswith("svg")
+
+
+def test_a_decay_without_steps_falls_over_the_whole_run(log, tmp_path):
+    falling = dataclasses.replace(SMALL, decay="linear")
+    with pytest.raises(ValueError, match=r"no report/report\.json that tells"):
+        train(log[0], tmp_path / "unknown", falling)
+    train(log[0], tmp_path / "model", falling, max_steps=12)
+    assert model_dir.saved_hyperparameters(str(tmp_path / "model")).decay_steps == 12
+    data = str(tmp_path / "data")
+    shutil.copytree(log[0], data)
+    os.makedirs(os.path.join(data, names.REPORT_DIR))
+    with open(os.path.join(data, names.REPORT_DIR, names.REPORT_JSON), "w", encoding="utf-8") as file:
+        json.dump({"splits": {names.TRAIN: {"impressions": impressions(log[1][names.TRAIN])}}}, file)
+    train(data, tmp_path / "reported", falling, num_epochs=2)
+    planned = model_dir.saved_hyperparameters(str(tmp_path / "reported")).decay_steps
+    assert abs(planned - step(tmp_path / "reported")) < 3
 
 
 def test_a_second_run_goes_on_where_the_first_ended(log, trained, tmp_path, capsys):
