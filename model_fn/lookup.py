@@ -96,8 +96,15 @@ def make(features: Features, schema: Schema, combiner: str, distinct: bool) -> L
     parts = [bags for side in (context, impression) for bags in bags_of_side(features, side, combiner)]
     ids, weights, numbers = (tf.concat(columns, 0) for columns in zip(*map(_columns, parts), strict=True))
     rows, places = tf.unique(ids) if distinct else (ids, tf.range(tf.shape(ids)[0]))
-    # Side by side by a transpose: to stack along the last axis takes TensorFlow four times as long.
-    return Lookup(requests.row_splits, rows, tf.transpose(tf.stack([numbers, places])), weights)
+    return Lookup(requests.row_splits, rows, _pairs(numbers, places), weights)
+
+
+def _pairs(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
+    """int32 [n] and int32 [n], none negative, side by side: [n, 2].
+
+    As halves of an int64, the low one first in memory: to stack them takes TensorFlow four times as long.
+    """
+    return tf.bitcast(tf.cast(second, tf.int64) * (1 << 32) + tf.cast(first, tf.int64), tf.int32)
 
 
 def in_place_of_fields(features: Features, schema: Schema, combiner: str) -> dict[str, tf.Tensor | tf.RaggedTensor]:

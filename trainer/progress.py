@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 
 import numpy as np
@@ -64,6 +65,9 @@ class ProgressHook(tf.compat.v1.train.SessionRunHook):
     def after_create_session(self, session: tf.compat.v1.Session, coord: tf.train.Coordinator) -> None:
         """Notes where this run starts."""
         self._first_step = int(session.run(self._global_step))
+        # The graph is a million objects that stay: a collection of garbage that looks at them stops the steps.
+        gc.collect()
+        gc.freeze()
 
     def end(self, session: tf.compat.v1.Session) -> None:
         """Says where training ended."""

@@ -77,8 +77,8 @@ def _planned_steps(options: Options, data: DataDir, config: tf.estimator.RunConf
     impressions = data.totals(names.TRAIN).get("impressions")
     if not impressions:
         raise ValueError(
-            f"--decay_steps=0: {options.data_dir} has no {names.REPORT_DIR}/{names.REPORT_JSON} that tells how long the run "
-            "will be; give --decay_steps or --max_steps"
+            f"--decay_steps=0: {options.data_dir} has no {names.REPORT_DIR}/{names.REPORT_JSON} that tells "
+            "how long the run will be; give --decay_steps or --max_steps"
         )
     replicas = config.train_distribute.num_replicas_in_sync if config.train_distribute else 1
     return math.ceil(impressions * options.num_epochs / options.batch_size / replicas)
