@@ -1,6 +1,6 @@
 """How far pCVR is from the truth over the entire space: naive, ESMM, ESCM2-IPS and ESCM2-DR over several seeds.
 
-python benchmarks/entire_space_bias.py --folder=OUT [--requests=16000] [--rho=0.6] [--seeds=5] [--history_scale=0.1]
+python benchmarks/entire_space_bias.py --folder=OUT [--requests=16000] [--rho=0.6] [--seeds=5] [--models=esmm,...]
 
 Each seed is a world, a log and an initialization of its own. Prints bias of mean pCVR on all (D), clicked (O) and
 unclicked (N) impressions, RMSE, regret and AUCs as mean and standard deviation over the seeds.
@@ -13,12 +13,8 @@ import os
 
 from pipeline import Workshop, mean_and_spread, write_table
 
-MODELS = {
-    "naive_cvr": ("--model=naive_cvr",),
-    "esmm": ("--model=esmm",),
-    "escm2_ips": ("--model=escm2_ips",),
-    "escm2_dr": ("--model=escm2_dr",),
-}
+from model_fn.hyperparameters import MODELS
+
 FIGURES = {
     "bias D": "cvr_bias_all",
     "bias O": "cvr_bias_clicked",
@@ -37,7 +33,7 @@ FIGURES = {
 def measure(arguments: argparse.Namespace) -> dict[str, list[dict]]:
     """Judgements of each model, one for each seed."""
     workshop = Workshop(arguments.folder)
-    judged: dict[str, list[dict]] = {name: [] for name in MODELS}
+    judged: dict[str, list[dict]] = {name: [] for name in arguments.models.split(",")}
     for seed in range(1, arguments.seeds + 1):
         log = workshop.log(
             f"--requests={arguments.requests}",
@@ -48,9 +44,10 @@ def measure(arguments: argparse.Namespace) -> dict[str, list[dict]]:
             f"--seed={seed}",
         )
         records = workshop.records(log)
-        for name, flags in MODELS.items():
-            judged[name].append(workshop.judgement(log, records, *flags, *arguments.train_flag, f"--seed={seed}"))
-            print(f"seed {seed} {name}: bias on D {judged[name][-1]['cvr_bias_all']:+.3f}", flush=True)
+        for name, found in judged.items():
+            flags = (f"--model={name}", *arguments.train_flag, f"--seed={seed}")
+            found.append(workshop.judgement(log, records, *flags))
+            print(f"seed {seed} {name}: bias on D {found[-1]['cvr_bias_all']:+.3f}", flush=True)
     return judged
 
 
@@ -63,6 +60,7 @@ def main() -> None:
     parser.add_argument("--gamma", type=float, default=0.0)
     parser.add_argument("--history_scale", type=float, default=0.1)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--models", default=",".join(MODELS))
     parser.add_argument("--train_flag", action="append", default=[], help="one more flag for every training")
     arguments = parser.parse_args()
     judged = measure(arguments)
@@ -73,8 +71,9 @@ def main() -> None:
     ]
     for title in FIGURES:
         print(f"{title:>14}  " + "  ".join(f"{row['model']} {row[title]}" for row in rows))
+    first = next(iter(judged.values()))
     for task in ("ctr", "cvr", "ctcvr"):
-        print(f"oracle {task} AUC {mean_and_spread(one[f'{task}_auc_oracle'] for one in judged['esmm'])}")
+        print(f"oracle {task} AUC {mean_and_spread(one[f'{task}_auc_oracle'] for one in first)}")
     write_table(os.path.join(arguments.folder, f"bias_rho{arguments.rho}_gamma{arguments.gamma}.csv"), rows)
 
 
