@@ -30,6 +30,7 @@ def commands(folder: str) -> list[list[str]]:
         ["preprocess_sizes.py", log],
         ["preprocess_vocabulary.py"],
         ["input_speed.py", f"--data_dir={data}"],
+        ["training_speed.py", f"--data_dir={data}", f"--folder={os.path.join(folder, 'spread')}"],
         ["serving_vocabulary.py", f"--folder={model}"],
         ["serving_model_load.py", f"--folder={model}"],
         ["serving_shared_context.py", f"--folder={model}"],
