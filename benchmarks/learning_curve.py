@@ -57,6 +57,8 @@ def draw(rows: list[dict], path: str) -> None:
         oracle = [row[f"{task}_auc_oracle"] for row in rows]
         axes.plot(impressions, oracle, "--", color=line.get_color(), label=f"{task.upper()} truth")
     axes.set(xscale="log", xlabel="training impressions", ylabel="AUC on the test split")
+    axes.set_xticks(impressions, [f"{count / 1e6:.2g} million" for count in impressions])
+    axes.minorticks_off()
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.15), frameon=False)
     figure.tight_layout()
