@@ -106,7 +106,7 @@ def histogram(bins: Sequence[Bin], cutoff: int | None, title: str) -> str:
 def _short(number: int) -> str:
     for size, suffix in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
         if number >= size:
-            return f"{number / size:.3g}{suffix}"
+            return f"{number / size:.{2 if number < 100 * size else 3}g}{suffix}"
     return str(number)
 
 
