@@ -2,9 +2,9 @@
 
 python benchmarks/run_all.py --folder=OUT
 
-Takes about half an hour on two cores, best on a machine with nothing else to do: each prints ratios of what it measured
-in the same run. The quality benchmarks (entire_space_bias.py, layout_quality.py, learning_curve.py) take hours and
-are started by themselves.
+Takes about half an hour on two cores and 15 GB of disk, best on a machine with nothing else to do: each prints ratios
+of what it measured in the same run. The quality benchmarks (entire_space_bias.py, layout_quality.py, learning_curve.py)
+take hours and are started by themselves.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 
 def commands(folder: str) -> list[list[str]]:
     """The benchmarks in an order in which each finds what it needs; arguments behind `-m` are modules."""
-    log, data, model = (os.path.join(folder, name) for name in ("log", "data", "model"))
-    simulated = ["-m", "simulate", f"--output_dir={log}", "--requests=8000", "--test_requests=2000", "--seed=1"]
+    log, large_log, small_log, data, model = (
+        os.path.join(folder, name) for name in ("log", "large_log", "small_log", "data", "model")
+    )
     return [
         ["simulate.py"],
-        [*simulated, "--overwrite"],
+        *(_simulated(path, requests) for path, requests in ((log, 8000), (large_log, 80000), (small_log, 2000))),
         ["-m", "preprocess", f"--input_dir={log}", f"--output_dir={data}", "--overwrite"],
-        ["preprocess_speed.py", log],
-        ["preprocess_sizes.py", log],
+        ["preprocess_speed.py", log, large_log],
+        ["preprocess_sizes.py", small_log],
         ["preprocess_vocabulary.py"],
         ["input_speed.py", f"--data_dir={data}"],
         ["training_speed.py", f"--data_dir={data}", f"--folder={os.path.join(folder, 'spread')}"],
@@ -37,6 +38,11 @@ def commands(folder: str) -> list[list[str]]:
         ["serving_server.py", f"--export_dir={os.path.join(model, 'export')}"],
         ["serving_load.py", f"--export_dir={os.path.join(model, 'export')}"],
     ]
+
+
+def _simulated(log: str, requests: int) -> list[str]:
+    flags = [f"--requests={requests}", f"--test_requests={requests // 10}", "--seed=1", "--overwrite"]
+    return ["-m", "simulate", f"--output_dir={log}", *flags]
 
 
 def main() -> None:

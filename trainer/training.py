@@ -59,7 +59,9 @@ def _settings(
     """
     saved = model_dir.saved_hyperparameters(options.model_dir)
     if saved is not None and tf.train.latest_checkpoint(options.model_dir):
-        model_dir.refuse_contradiction(options.model_dir, saved, given)
+        # Open decay steps were filled in when the run began: the same command goes on with them.
+        named = {name: value for name, value in given.items() if (name, value) != ("decay_steps", 0)}
+        model_dir.refuse_contradiction(options.model_dir, saved, named)
         model_dir.refuse_other_data(options.model_dir, data)
         return saved
     settings = hyperparameters

@@ -9,7 +9,17 @@ tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfigur
 
 from model_batches import SCHEMA, VOCABULARY_SIZE, input_fn, requests, small  # noqa: E402
 
+from model_fn import lookup  # noqa: E402
 from model_fn.estimator_model import model_fn  # noqa: E402
+
+
+def training_input(log, settings, epochs=1):
+    """Batches with their lookup, as the trainer makes them."""
+
+    def prepare(features, labels):
+        return lookup.in_place_of_fields(features, SCHEMA, settings.combiner), labels
+
+    return lambda: input_fn(log, batch=12, epochs=epochs)().map(prepare)
 
 
 def main(model_dir: str) -> None:
@@ -27,9 +37,9 @@ def main(model_dir: str) -> None:
     config = tf.estimator.RunConfig(tf_random_seed=1, train_distribute=strategy)
     estimator = tf.estimator.Estimator(model_fn, model_dir, config, params)
     log = requests(24, seed=1)
-    estimator.train(input_fn(log, batch=12))
+    estimator.train(training_input(log, settings))
     first = estimator.evaluate(input_fn(log))["loss"]
-    estimator.train(input_fn(log, batch=12, epochs=10))
+    estimator.train(training_input(log, settings, epochs=10))
     last = estimator.evaluate(input_fn(log))["loss"]
     counted = estimator.get_variable_value("propensity/impressions")
     print(first, last, counted, sum(len(request.sample_id) for request in log))

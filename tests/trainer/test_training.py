@@ -76,6 +76,11 @@ def test_a_decay_without_steps_falls_over_the_whole_run(log, tmp_path):
         train(log[0], tmp_path / "unknown", falling)
     train(log[0], tmp_path / "model", falling, max_steps=12)
     assert model_dir.saved_hyperparameters(str(tmp_path / "model")).decay_steps == 12
+    train(log[0], tmp_path / "model", falling, {"decay": "linear", "decay_steps": 0}, max_steps=14)
+    assert step(tmp_path / "model") == 14
+    assert model_dir.saved_hyperparameters(str(tmp_path / "model")).decay_steps == 12
+    with pytest.raises(ValueError, match="decay_steps"):
+        train(log[0], tmp_path / "model", falling, {"decay_steps": 5}, max_steps=16)
     data = str(tmp_path / "data")
     shutil.copytree(log[0], data)
     os.makedirs(os.path.join(data, names.REPORT_DIR))
