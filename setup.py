@@ -25,7 +25,7 @@ EXTRAS = {
     "io": ["tensorflow-io>=0.36,<0.37"],
     "dask": ["apache-beam[dask]"],
     "gcp": ["apache-beam[gcp]"],
-    "serving": ["aiohttp>=3.10,<4", "orjson>=3.10,<4"],
+    "serving": ["aiohttp>=3.10,<4", "orjson>=3.10,<4", "pysimdjson>=7,<8"],
     "test": [
         "pytest>=8,<10",
         "pytest-xdist>=3.5,<4",

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from serving.local_server import json_document
+from serving.local_server import json_document, number_columns
 from serving.local_server.json_document import ENCODING, format_error, quoted
 from serving.local_server.status import ServingError, invalid_argument
 from serving.local_server.tensor_json import is_base64, leaf_texts, listed_text, nested_text, string_text, tensor
@@ -45,6 +45,13 @@ class PredictCall:
 
 def parse_predict(body: bytes, input_types: InputTypes) -> PredictCall:
     """Reads a body. `input_types` raises ServingError for a signature that is not there, and so does this."""
+    if numbers := number_columns.parse(body, SIGNATURE_NAME, INPUTS, lambda name: input_types(name or SHARED_CONTEXT)):
+        name, tensors = numbers
+        return PredictCall(name or SHARED_CONTEXT, tensors, by_row=False)
+    return _parse_any(body, input_types)
+
+
+def _parse_any(body: bytes, input_types: InputTypes) -> PredictCall:
     document = json_document.parse(body)
     make = functools.partial(tensor, booleans=b"true" in body or b"false" in body)
     name = signature_name(document)

@@ -39,6 +39,7 @@ _PACKED_FORMATS = {"float": "f", "double": "d", "int64": "q"}
 _FULL_FORMATS = {np.dtype(np.float32): "%.9g", np.dtype(np.float64): "%.17g"}
 # Between these, scaling a float to nine digits is exact in doubles.
 _SCALED_RANGE = (1e-12, 1e8)
+_POWERS_OF_10 = np.array([float(10**exponent) for exponent in range(23)])
 
 
 def tensor(value: Any, dtype: str, booleans: bool = True) -> np.ndarray:
@@ -190,10 +191,17 @@ def _decimal_texts(values: np.ndarray) -> list[str]:
         return [_decimal_text(value) for value in values]
     # Doubles of so few digits are written by orjson with just these, four times as fast as by a format.
     wide = values.astype(np.float64)
-    exponents = np.floor(np.log10(np.abs(wide)))
-    short, full = (np.round(wide * scale) / scale for scale in (10.0 ** (5 - exponents), 10.0 ** (8 - exponents)))
+    exponents = np.floor(np.log10(np.abs(wide))).astype(int)
+    short, full = (_rounded(wide, decimals) for decimals in (5 - exponents, 8 - exponents))
     rounded = np.where(short.astype(np.float32) == values, short, full)
     return orjson.dumps(rounded, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].decode().split(",") if len(values) else []
+
+
+def _rounded(values: np.ndarray, decimals: np.ndarray) -> np.ndarray:
+    """Each value rounded to as many decimals; to tens and hundreds where these are negative."""
+    # Both factors from the table: NumPy's powers differ in the last bit from processor to processor.
+    up, down = _POWERS_OF_10[np.maximum(decimals, 0)], _POWERS_OF_10[np.maximum(-decimals, 0)]
+    return np.round(values * up / down) / up * down
 
 
 def _decimal_text(value: np.floating) -> str:

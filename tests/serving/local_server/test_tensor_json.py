@@ -103,6 +103,11 @@ def test_scores_have_the_same_digits(values):
     assert [float(text) for text in leaf_texts(array)] == [float(decimal_by_hand(value)) for value in array]
 
 
+@pytest.mark.parametrize("value", [10.0**n for n in range(-11, 8)])
+def test_powers_of_ten_are_written_as_such(value):
+    assert [float(text) for text in leaf_texts(np.array([value, -value], np.float32))] == [value, -value]
+
+
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(values=st.lists(st.floats(allow_nan=False, allow_infinity=False)))
 def test_doubles_read_back_as_they_were(values):
