@@ -54,7 +54,9 @@ class Layers:
             if inputs.impression is None:
                 return shared
             own = self._product("kernel", inputs.impression, units, limit)
-            return own + (shared if inputs.context is None else inputs.requests.to_impressions(shared))
+            # The bias alone, and the row of a single request, are added to every row as they are.
+            alone = inputs.context is None or inputs.requests.is_single
+            return own + (shared if alone else inputs.requests.to_impressions(shared))
 
     def hidden(
         self, inputs: Representation, units: int, name: str, rate: float = 0.0, heads: int = 1

@@ -35,6 +35,11 @@ class Requests:
         return tf.shape(self.row_splits)[0] - 1
 
     @property
+    def is_single(self) -> bool:
+        """Whether the graph is made for one request, as that of a served model is."""
+        return bool(self.row_splits.shape.as_list() == [2])
+
+    @property
     def impressions(self) -> tf.Tensor:
         """Number of impressions: int32 scalar."""
         return tf.shape(self.of_impressions)[0]

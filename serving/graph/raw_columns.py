@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import operator
+from collections.abc import Sequence
 
 import tensorflow as tf
 
@@ -65,8 +68,11 @@ class RawCall:
     impression_splits: tf.Tensor
 
 
-def is_padding(field: Field, values: tf.Tensor) -> tf.Tensor:
-    """Which values stand for no value: bool [n]."""
-    if field.type == NUMBER:
-        return tf.math.is_nan(values)
-    return tf.equal(values, PADDING[field.type])
+def is_padding(columns: Sequence[OneColumn] | Sequence[ManyColumn]) -> tf.Tensor:
+    """Which values of all columns, one column behind the other, stand for no value: bool [values]."""
+    found = []
+    by_type = itertools.groupby(((column.field.type, column.values) for column in columns), operator.itemgetter(0))
+    for kind, group in by_type:
+        values = tf.concat([values for _, values in group], 0)
+        found.append(tf.math.is_nan(values) if kind == NUMBER else tf.equal(values, PADDING[kind]))
+    return tf.concat(found, 0)

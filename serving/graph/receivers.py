@@ -9,6 +9,7 @@ TensorFlow Serving checks the types of inputs, but not their rank: `[]` has rank
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 
 import tensorflow as tf
@@ -47,35 +48,27 @@ def shared_context(schema: Schema) -> tuple[Inputs, RawCall]:
     they are 1. Candidates of a field of kind one may also be `[n]`.
     """
     inputs = _placeholders(schema)
-    shapes = {name: _Shape.of(given) for name, given in inputs.items()}
-    impression = [field.name for field in schema.impression_fields]
-    candidates = tf.reduce_max(tf.stack([shapes[name].rows for name in impression]))
-    flat = _checked(inputs, _shape_checks(schema, shapes, candidates))
-    one_request = tf.constant([0, 1], tf.int64)
-    candidate_rows = tf.expand_dims(candidates, 0)
+    shapes = _Shapes.of(inputs)
+    candidates = tf.reduce_max(shapes.select([field.name for field in schema.impression_fields]).rows)
+    rows = tf.stack([tf.constant(1, tf.int64) if field.is_context else candidates for field in schema.fields])
+    counts = _counts(schema, shapes, rows)
+    flat = _filled(schema, shapes, counts, _checked(inputs, _shape_requirements(schema, shapes, candidates)))
+    first_rows = {True: tf.constant([0, 1], tf.int64), False: tf.range(candidates + 1)}
     ones, manys = [], []
-    for field in schema.fields:
-        rows = tf.constant([1], tf.int64) if field.is_context else candidate_rows
+    for field, width in zip(schema.fields, tf.unstack(counts // tf.maximum(rows, 1), len(schema.fields)), strict=True):
         values, weights = flat[field.name], flat.get(field.weight_key)
         if field.is_many:
-            count = shapes[field.name].size
-            splits = one_request * count
-            if not field.is_context:
-                splits = tf.range(candidates + 1) * (count // tf.maximum(candidates, 1))
-            weights = None if weights is None else _filled(weights, 1.0, tf.expand_dims(count, 0))
-            manys.append(ManyColumn(field, values, weights, splits))
+            manys.append(ManyColumn(field, values, weights, first_rows[field.is_context] * width))
         else:
-            weights = None if weights is None else _filled(weights, 1.0, rows)
-            ones.append(OneColumn(field, _filled(values, PADDING[field.type], rows), weights))
-    return inputs, RawCall(ones, manys, one_request * candidates)
+            ones.append(OneColumn(field, values, weights))
+    return inputs, RawCall(ones, manys, tf.constant([0, 1], tf.int64) * candidates)
 
 
 def examples(schema: Schema) -> tuple[Input, RawCall]:
     """Input `[n]` of serialized Examples; any feature may be absent from any of them. A call is n requests of one."""
     serialized = tf.compat.v1.placeholder(tf.string, [None])
     parsed = tf.io.parse_example(serialized, parse_spec.raw_example_spec(schema))
-    checked = _example_checks(schema, parsed)
-    with tf.control_dependencies(checked):
+    with tf.control_dependencies(checks.require_in_order(_example_requirements(schema, parsed))):
         parsed = {name: ragged.with_values(tf.identity(ragged.values)) for name, ragged in parsed.items()}
     ones, manys = [], []
     for field in schema.fields:
@@ -104,86 +97,121 @@ def _placeholders(schema: Schema) -> Inputs:
     return inputs
 
 
-def _checked(inputs: Inputs, found: Sequence[tf.Operation]) -> dict[str, tf.Tensor]:
-    """Values of the inputs, flat, behind the checks."""
-    flat = {name: tf.reshape(given.placeholder, [-1]) for name, given in inputs.items()}
-    # Around these alone: constants below control dependencies would be run in each call instead of folded.
-    with tf.control_dependencies(found):
-        return {name: tf.identity(values) for name, values in flat.items()}
-
-
-def _filled(values: tf.Tensor, filler: int | str | float, count: tf.Tensor) -> tf.Tensor:
-    """The values, or as many fillers where there are none; `count` is an int64 [1]."""
-    return tf.slice(
-        tf.concat([values, tf.fill(count, tf.constant(filler, values.dtype))], 0), tf.zeros([1], tf.int64), count
-    )
-
-
 @dataclasses.dataclass(frozen=True)
-class _Shape:
-    """Rank (int32), length of the first dimension (1 of a scalar) and number of values (int64): scalars or [inputs].
+class _Shapes:
+    """Shapes of inputs side by side: hundreds of ops of an input each would cost more than the lookups.
 
-    A context input is a list, if it passes its check, so its rows are its values.
+    Attributes:
+        names: of the inputs.
+        ranks: int32 [inputs].
+        rows: length of the first dimension, 1 of a scalar: int64 [inputs].
+        sizes: number of values: int64 [inputs].
     """
 
-    rank: tf.Tensor
+    names: tuple[str, ...]
+    ranks: tf.Tensor
     rows: tf.Tensor
-    size: tf.Tensor
+    sizes: tf.Tensor
 
     @classmethod
-    def of(cls, given: Input) -> _Shape:
-        tensor = given.placeholder
-        size = tf.size(tensor, tf.int64)
-        rows = size if len(given.shape) == 1 else tf.reduce_prod(tf.shape(tensor, tf.int64)[:1])
-        return cls(tf.rank(tensor), rows, size)
+    def of(cls, inputs: Inputs) -> _Shapes:
+        by_type = sorted(inputs, key=lambda name: inputs[name].placeholder.dtype.as_datatype_enum)
+        groups = itertools.groupby((inputs[name].placeholder for name in by_type), lambda tensor: tensor.dtype)
+        shapes = [shape for _, tensors in groups for shape in tf.shape_n(list(tensors), tf.int64)]
+        ranks = tf.concat(tf.shape_n(shapes, tf.int64), 0)
+        first_dimensions = tf.cumsum(ranks, exclusive=True)
+        dimensions = tf.concat(shapes, 0)
+        inputs_of_dimensions = tf.searchsorted(first_dimensions, tf.range(tf.size(dimensions, tf.int64)), "right") - 1
+        rows = tf.gather(tf.concat([dimensions, [1]], 0), first_dimensions)
+        return cls(
+            tuple(by_type),
+            tf.cast(ranks, tf.int32),
+            tf.where(tf.equal(ranks, 0), tf.ones_like(rows), rows),
+            tf.math.unsorted_segment_prod(dimensions, inputs_of_dimensions, len(by_type)),
+        )
 
-    @classmethod
-    def stack(cls, shapes: Sequence[_Shape]) -> _Shape:
-        ranks, rows, sizes = ([getattr(shape, part) for shape in shapes] for part in ("rank", "rows", "size"))
-        return cls(tf.stack(ranks), tf.stack(rows), tf.stack(sizes))
+    def select(self, names: Sequence[str]) -> _Shapes:
+        """Shapes of inputs of these names."""
+        places = tf.constant([self.names.index(name) for name in names])
+        return _Shapes(tuple(names), *(tf.gather(part, places) for part in (self.ranks, self.rows, self.sizes)))
 
-    def is_empty_list(self) -> tf.Tensor:
-        return tf.equal(self.rank, 1) & tf.equal(self.size, 0)
+    def are_empty_lists(self) -> tf.Tensor:
+        """Whether each is `[]`: bool [inputs]."""
+        return tf.equal(self.ranks, 1) & tf.equal(self.sizes, 0)
 
 
-def _shape_checks(schema: Schema, shapes: dict[str, _Shape], candidates: tf.Tensor) -> list[tf.Operation]:
-    """Each check is over a vector of inputs: hundreds of scalar ops would cost more than the lookups."""
-    found = _candidate_checks(schema.impression_fields, shapes, candidates)
+def _counts(schema: Schema, shapes: _Shapes, rows: tf.Tensor) -> tf.Tensor:
+    """Values of each field, given the rows of each: int64 [fields] -> int64 [fields]."""
+    sizes = shapes.select([field.name for field in schema.fields]).sizes
+    return tf.where([field.is_many for field in schema.fields], sizes, rows)
+
+
+def _checked(inputs: Inputs, required: Sequence[checks.Requirement]) -> dict[str, tf.Tensor]:
+    """Values of the inputs, flat, behind the checks."""
+    flat = [tf.reshape(given.placeholder, [-1]) for given in inputs.values()]
+    # Around this alone: constants below control dependencies would be run in each call instead of folded.
+    with tf.control_dependencies(checks.require_in_order(required)):
+        return dict(zip(inputs, tf.identity_n(flat), strict=True))
+
+
+def _filled(schema: Schema, shapes: _Shapes, counts: tf.Tensor, flat: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """The values with those that may be absent, padding and weights of 1; `counts` is how many each field has."""
+    fillers: dict[str, int | str | float] = {}
+    fields = []
+    for place, field in enumerate(schema.fields):
+        made = {} if field.is_many else {field.name: PADDING[field.type]}
+        made |= {field.weight_key: 1.0} if field.weighted else {}
+        fields += [place] * len(made)
+        fillers |= made
+    if not fillers:
+        return flat
+    # Never below 0, also where the checks will find that there are too many.
+    absent = tf.maximum(tf.gather(counts, tf.constant(fields)) - shapes.select(list(fillers)).sizes, 0)
+    filled = dict(flat)
+    for (name, filler), count in zip(fillers.items(), tf.split(absent, len(fillers)), strict=True):
+        filled[name] = tf.concat([flat[name], tf.fill(count, tf.constant(filler, flat[name].dtype))], 0)
+    return filled
+
+
+def _shape_requirements(schema: Schema, shapes: _Shapes, candidates: tf.Tensor) -> list[checks.Requirement]:
+    """Each is over a vector of inputs, and may suppose those before it."""
+    required = _candidate_requirements(schema.impression_fields, shapes, candidates)
     if context := [field.name for field in schema.context_fields]:
-        ranks = tf.stack([shapes[name].rank for name in context])
-        found.append(checks.require("each context field needs a list of values; not so:", context, tf.equal(ranks, 1)))
+        message = "each context field needs a list of values; not so:"
+        required.append(checks.Requirement(message, context, tf.equal(shapes.select(context).ranks, 1)))
     if single := [field for field in schema.fields if not field.is_many]:
-        rows = tf.stack([tf.constant(1, tf.int64) if field.is_context else candidates for field in single])
-        sizes = tf.stack([shapes[field.name].size for field in single])
+        names = [field.name for field in single]
+        rows = tf.where([field.is_context for field in single], tf.constant(1, tf.int64), candidates)
         message = "a field of kind one takes one value; more in:"
-        found.append(checks.require(message, [field.name for field in single], tf.less_equal(sizes, rows)))
+        required.append(checks.Requirement(message, names, tf.less_equal(shapes.select(names).sizes, rows)))
     if weighted := [field for field in schema.fields if field.weighted]:
-        message = "weights need the shape of their field, or [] for 1; not so:"
-        values = _Shape.stack([shapes[field.name] for field in weighted])
-        weights = _Shape.stack([shapes[field.weight_key] for field in weighted])
-        # Of a rank of at most 2, which the other checks hold the values to, rows and size tell the shape.
-        same = tf.equal(values.rows, weights.rows) & tf.equal(values.size, weights.size) & tf.less(weights.rank, 3)
         names = [field.weight_key for field in weighted]
-        found.append(checks.require(message, names, same | weights.is_empty_list()))
-    return found
+        values, weights = shapes.select([field.name for field in weighted]), shapes.select(names)
+        # Of a rank of at most 2, which is that of the values, rows and size tell the shape.
+        same = tf.equal(values.rows, weights.rows) & tf.equal(values.sizes, weights.sizes) & tf.less(weights.ranks, 3)
+        message = "weights need the shape of their field, or [] for 1; not so:"
+        required.append(checks.Requirement(message, names, same | weights.are_empty_lists()))
+    return required
 
 
-def _candidate_checks(fields: Sequence[Field], shapes: dict[str, _Shape], candidates: tf.Tensor) -> list[tf.Operation]:
+def _candidate_requirements(
+    fields: Sequence[Field], shapes: _Shapes, candidates: tf.Tensor
+) -> list[checks.Requirement]:
     names = [field.name for field in fields]
-    shape = _Shape.stack([shapes[name] for name in names])
+    found = shapes.select(names)
     flat_allowed = tf.constant([not field.is_many for field in fields])
-    fits = tf.equal(shape.rank, 2) | shape.is_empty_list() | (flat_allowed & tf.equal(shape.rank, 1))
+    empty = found.are_empty_lists()
     return [
-        checks.require(
+        checks.Requirement(
             "each candidate field needs a list of lists, one for each candidate (-1, empty text or NaN for padding), "
             "or [] where no candidate has it; not so:",
             names,
-            fits,
+            tf.equal(found.ranks, 2) | empty | (flat_allowed & tf.equal(found.ranks, 1)),
         ),
-        checks.require(
+        checks.Requirement(
             "candidate fields must have the same number of rows, one for each candidate; fewer in:",
             names,
-            tf.equal(shape.rows, candidates) | shape.is_empty_list(),
+            tf.equal(found.rows, candidates) | empty,
         ),
     ]
 
@@ -191,16 +219,16 @@ def _candidate_checks(fields: Sequence[Field], shapes: dict[str, _Shape], candid
 # Examples.
 
 
-def _example_checks(schema: Schema, parsed: dict[str, tf.RaggedTensor]) -> list[tf.Operation]:
-    found = []
+def _example_requirements(schema: Schema, parsed: dict[str, tf.RaggedTensor]) -> list[checks.Requirement]:
+    required = []
     if single := [field.name for field in schema.fields if not field.is_many]:
         holds = tf.stack([tf.reduce_all(tf.less_equal(parsed[name].row_lengths(), 1)) for name in single])
-        found.append(checks.require("a field of kind one takes one value; more in:", single, holds))
+        required.append(checks.Requirement("a field of kind one takes one value; more in:", single, holds))
     if weighted := [field for field in schema.fields if field.weighted]:
-        fits = [_weights_fit(parsed[field.name], parsed[field.weight_key]) for field in weighted]
+        fits = tf.stack([_weights_fit(parsed[field.name], parsed[field.weight_key]) for field in weighted])
         message = "each Example needs as many weights as values, or none for 1; not so:"
-        found.append(checks.require(message, [field.weight_key for field in weighted], tf.stack(fits)))
-    return found
+        required.append(checks.Requirement(message, [field.weight_key for field in weighted], fits))
+    return required
 
 
 def _weights_fit(values: tf.RaggedTensor, weights: tf.RaggedTensor) -> tf.Tensor:

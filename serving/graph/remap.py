@@ -42,15 +42,15 @@ def features_of(call: RawCall, vocabulary: GraphVocabulary) -> Features:
 def _ones(columns: Sequence[OneColumn], vocabulary: GraphVocabulary) -> Features:
     """Features of the fields of kind one, by row: int64 and float32 [rows]."""
     fields = [column.field for column in columns]
-    sizes = tf.stack([tf.size(column.values, tf.int64) for column in columns])
+    keys = _keys(columns, vocabulary)
+    sizes = _sizes(keys)
     field_of_rows = rows_of_splits(_starts(sizes))
-    ids = _looked_up(columns, vocabulary)
+    ids = vocabulary.lookup(tf.concat(keys, 0))
     ids = tf.where(tf.equal(ids, UNKNOWN), _by_field(fields, vocabulary.schema.oov_id, field_of_rows), ids)
-    padding = [is_padding(column.field, column.values) for column in columns]
-    missing = _by_field(fields, vocabulary.schema.missing_id, field_of_rows)
-    ids = tf.where(tf.concat(padding, 0), missing, ids)
+    padding = is_padding(columns)
+    ids = tf.where(padding, _by_field(fields, vocabulary.schema.missing_id, field_of_rows), ids)
     features = dict(zip([field.name for field in fields], tf.split(ids, sizes, num=len(fields)), strict=True))
-    for column, is_missing in zip(columns, padding, strict=True):
+    for column, is_missing in zip(columns, tf.split(padding, sizes, num=len(fields)), strict=True):
         if column.weights is not None:
             features[column.field.weight_key] = tf.where(is_missing, 1.0, column.weights)
     weights = {field.weight_key: features[field.weight_key] for field in fields if field.weighted}
@@ -60,10 +60,10 @@ def _ones(columns: Sequence[OneColumn], vocabulary: GraphVocabulary) -> Features
 def _checked_weights(weights: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     if not weights:
         return {}
-    sizes = tf.stack([tf.size(values, tf.int64) for values in weights.values()])
-    check = _weights_check(list(weights), _starts(sizes), tf.concat(list(weights.values()), 0))
+    values = list(weights.values())
+    check = _weights_check(list(weights), _starts(_sizes(values)), tf.concat(values, 0))
     with tf.control_dependencies([check]):
-        return {name: tf.identity(values) for name, values in weights.items()}
+        return dict(zip(weights, tf.identity_n(values), strict=True))
 
 
 def _weights_check(names: Sequence[str], edges: tf.Tensor, weights: tf.Tensor) -> tf.Operation:
@@ -121,16 +121,21 @@ def _manys(columns: Sequence[ManyColumn], vocabulary: GraphVocabulary) -> Featur
 
 def _stacked(columns: Sequence[ManyColumn], vocabulary: GraphVocabulary) -> _Stack:
     """The columns with new ids; what is to be left out is marked."""
-    weights = [tf.ones_like(c.values, tf.float32) if c.weights is None else c.weights for c in columns]
-    edges = _starts(tf.stack([tf.size(column.values, tf.int64) for column in columns]))
-    first = tf.unstack(edges, len(columns) + 1)
-    row_starts = [column.row_splits[:-1] + start for column, start in zip(columns, first[:-1], strict=True)]
+    keys = _keys(columns, vocabulary)
+    sizes = _sizes(keys)
+    edges = _starts(sizes)
+    starts = tf.unstack(edges, len(columns) + 1)
+    row_starts = [column.row_splits[:-1] + start for column, start in zip(columns, starts[:-1], strict=True)]
+    weights = [
+        tf.fill(size, 1.0) if column.weights is None else column.weights
+        for column, size in zip(columns, tf.split(sizes, len(columns)), strict=True)
+    ]
     stack = _Stack(
         fields=[column.field for column in columns],
-        ids=_looked_up(columns, vocabulary),
+        ids=vocabulary.lookup(tf.concat(keys, 0)),
         weights=tf.concat(weights, 0),
-        row_splits=tf.concat([*row_starts, first[-1][tf.newaxis]], 0),
-        field_splits=_starts(tf.stack([tf.size(starts, tf.int64) for starts in row_starts])),
+        row_splits=tf.concat([*row_starts, edges[-1:]], 0),
+        field_splits=_starts(_sizes(row_starts)),
     )
     if vocabulary.drops_unknown:
         # UNKNOWN is the mark.
@@ -138,8 +143,7 @@ def _stacked(columns: Sequence[ManyColumn], vocabulary: GraphVocabulary) -> _Sta
     else:
         oov = _by_field(stack.fields, vocabulary.schema.oov_id, rows_of_splits(edges))
         ids = tf.where(tf.equal(stack.ids, UNKNOWN), oov, stack.ids)
-    padding = tf.concat([is_padding(column.field, column.values) for column in columns], 0)
-    return dataclasses.replace(stack, ids=tf.where(padding, tf.constant(_DROPPED, tf.int64), ids))
+    return dataclasses.replace(stack, ids=tf.where(is_padding(columns), tf.constant(_DROPPED, tf.int64), ids))
 
 
 def _without_dropped(stack: _Stack) -> _Stack:
@@ -169,9 +173,14 @@ def _with_missing(stack: _Stack, vocabulary: GraphVocabulary) -> _Stack:
     )
 
 
-def _looked_up(columns: Sequence[OneColumn] | Sequence[ManyColumn], vocabulary: GraphVocabulary) -> tf.Tensor:
-    """New id of each value of all columns, UNKNOWN where there is none: int64 [values]."""
-    return vocabulary.lookup(tf.concat([vocabulary.keys(column.field, column.values) for column in columns], 0))
+def _keys(columns: Sequence[OneColumn] | Sequence[ManyColumn], vocabulary: GraphVocabulary) -> list[tf.Tensor]:
+    """Keys of the values of each column: int64 [n] each."""
+    return [vocabulary.keys(column.field, column.values) for column in columns]
+
+
+def _sizes(vectors: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Number of values in each of n vectors of the same type: int64 [n]."""
+    return tf.concat(tf.shape_n(vectors, tf.int64), 0)
 
 
 def _by_field(fields: Sequence[Field], new_id: Callable[[Field], int], places: tf.Tensor) -> tf.Tensor:
