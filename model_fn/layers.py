@@ -54,9 +54,12 @@ class Layers:
             if inputs.impression is None:
                 return shared
             own = self._product("kernel", inputs.impression, units, limit)
-            # The bias alone, and the row of a single request, are added to every row as they are.
-            alone = inputs.context is None or inputs.requests.is_single
-            return own + (shared if alone else inputs.requests.to_impressions(shared))
+            if inputs.context is None:
+                return own + shared
+            if inputs.requests.is_single:
+                # As a bias, which TensorFlow adds inside the product.
+                return tf.nn.bias_add(own, shared[0])
+            return own + inputs.requests.to_impressions(shared)
 
     def hidden(
         self, inputs: Representation, units: int, name: str, rate: float = 0.0, heads: int = 1
