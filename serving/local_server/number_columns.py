@@ -23,6 +23,9 @@ _BUFFERS: dict[str, tuple[str, type, type]] = {
     "double": ("d", np.float64, np.float64),
 }
 
+# What is left of a body without these bytes is its frame: brackets, commas, and keys without their digits.
+_NOT_FRAME = b"0123456789+-.eE \t\n\r"
+
 
 class _Parsers(threading.local):
     """A parser for each thread, which uses its memory again: so no document may be left of the call before."""
@@ -51,18 +54,18 @@ def parse(
     # simdjson raises for whole numbers beyond 64 bits.
     try:
         document = _object(_PARSERS.mine.parse(body))
-        name = document.get(name_key, "")
         inputs = _object(document[inputs_key])
+        name = document.get(name_key, "")
         if not isinstance(name, str):
             return None
-        types = input_types(name)
-        found = {key: _tensor(inputs[key], dtype) for key, dtype in types.items()}
-        named = set(document.keys()) <= {name_key, inputs_key}
+        found = {key: _tensor(inputs[key], dtype) for key, dtype in input_types(name).items()}
+        columns = _object_frame({key: _lists_frame(found[key].shape) for key in inputs})
+        frames = {inputs_key: columns, name_key: f'"{name}"'.encode()}
+        expected = _object_frame({key: frames[key] for key in document})
     except (ValueError, KeyError, TypeError, AttributeError, RuntimeError, ServingError):
         return None
-    # A buffer does not tell where lists begin in it. Any list beyond those of the shapes stands where none belongs.
-    lists = sum(1 + (len(array) if array.ndim == 2 else 0) for array in found.values())
-    return (name, found) if named and lists == body.count(b"[") else None
+    # A buffer does not tell where lists begin in it.
+    return (name, found) if body.translate(None, _NOT_FRAME) == expected.translate(None, _NOT_FRAME) else None
 
 
 def _object(value: Any) -> simdjson.Object:
@@ -78,5 +81,15 @@ def _tensor(values: Any, dtype: str) -> np.ndarray:
         flat = flat.astype(wanted, copy=False)
     if not len(values) or not isinstance(values[0], simdjson.Array):
         return flat
-    (columns,) = set(map(len, values))
-    return flat.reshape(len(values), columns)
+    return flat.reshape(len(values), len(flat) // len(values))
+
+
+def _lists_frame(shape: tuple[int, ...]) -> bytes:
+    """What lists of numbers of a shape are without the numbers; `[]` is a list of one as well as of none."""
+    inner = b"," * (shape[-1] - 1)
+    return b"[" + (inner if len(shape) == 1 else b",".join([b"[" + inner + b"]"] * shape[0])) + b"]"
+
+
+def _object_frame(frames: Mapping[str, bytes]) -> bytes:
+    """What an object is without its numbers, given what its values are."""
+    return b"{" + b",".join(f'"{key}":'.encode() + frame for key, frame in frames.items()) + b"}"
