@@ -104,7 +104,7 @@ def main() -> None:
     parser.add_argument("--ids", type=int, default=4_500_000)
     parser.add_argument("--history", type=int, default=600, help="history ids of a request")
     parser.add_argument("--candidates", type=int, default=500)
-    parser.add_argument("--calls", type=int, default=100, help="timed calls of each way")
+    parser.add_argument("--calls", type=int, default=100, help="timed calls of each way, at least")
     arguments = parser.parse_args()
     path = serving_model.version_dir(arguments.folder, arguments.ids)
     requests = serving_model.make_requests(arguments.ids, 8, arguments.candidates, arguments.history, seed=1)

@@ -63,6 +63,11 @@ def requests_of_splits(row_splits: tf.Tensor) -> Requests:
     return Requests(row_splits, rows_of_splits(row_splits))
 
 
+def splits_of_lengths(lengths: tf.Tensor) -> tf.Tensor:
+    """Splits of rows with these lengths: int64 [rows] -> int64 [rows + 1]."""
+    return tf.concat([[0], tf.cumsum(lengths)], 0)
+
+
 def rows_of_splits(row_splits: tf.Tensor) -> tf.Tensor:
     """Row of each value of a ragged tensor: int64 [rows + 1] -> int32 [values].
 

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from features import parse_spec
 from features.schema import Field, Schema
-from model_fn.representation import rows_of_splits
+from model_fn.representation import rows_of_splits, splits_of_lengths
 from serving.graph import checks
 from serving.graph.raw_columns import PADDING, ManyColumn, OneColumn, RawCall
 
@@ -103,7 +103,7 @@ class _Shapes:
 
     Attributes:
         names: of the inputs.
-        ranks: int32 [inputs].
+        ranks: int64 [inputs].
         rows: length of the first dimension, 1 of a scalar: int64 [inputs].
         sizes: number of values: int64 [inputs].
     """
@@ -119,15 +119,14 @@ class _Shapes:
         groups = itertools.groupby((inputs[name].placeholder for name in by_type), lambda tensor: tensor.dtype)
         shapes = [shape for _, tensors in groups for shape in tf.shape_n(list(tensors), tf.int64)]
         ranks = tf.concat(tf.shape_n(shapes, tf.int64), 0)
-        first_dimensions = tf.cumsum(ranks, exclusive=True)
         dimensions = tf.concat(shapes, 0)
-        inputs_of_dimensions = tf.searchsorted(first_dimensions, tf.range(tf.size(dimensions, tf.int64)), "right") - 1
-        rows = tf.gather(tf.concat([dimensions, [1]], 0), first_dimensions)
+        splits = splits_of_lengths(ranks)
+        rows = tf.gather(tf.concat([dimensions, [1]], 0), splits[:-1])
         return cls(
             tuple(by_type),
-            tf.cast(ranks, tf.int32),
-            tf.where(tf.equal(ranks, 0), tf.ones_like(rows), rows),
-            tf.math.unsorted_segment_prod(dimensions, inputs_of_dimensions, len(by_type)),
+            ranks,
+            tf.where(tf.equal(ranks, 0), tf.constant(1, tf.int64), rows),
+            tf.math.unsorted_segment_prod(dimensions, rows_of_splits(splits), len(by_type)),
         )
 
     def select(self, names: Sequence[str]) -> _Shapes:

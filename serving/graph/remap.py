@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from features.schema import Field
 from features.vocabulary import UNKNOWN
-from model_fn.representation import Features, rows_of_splits
+from model_fn.representation import Features, rows_of_splits, splits_of_lengths
 from serving.graph import checks
 from serving.graph.graph_vocabulary import GraphVocabulary
 from serving.graph.raw_columns import ManyColumn, OneColumn, RawCall, is_padding
@@ -44,7 +44,7 @@ def _ones(columns: Sequence[OneColumn], vocabulary: GraphVocabulary) -> Features
     fields = [column.field for column in columns]
     keys = _keys(columns, vocabulary)
     sizes = _sizes(keys)
-    field_of_rows = rows_of_splits(_starts(sizes))
+    field_of_rows = rows_of_splits(splits_of_lengths(sizes))
     ids = vocabulary.lookup(tf.concat(keys, 0))
     ids = tf.where(tf.equal(ids, UNKNOWN), _by_field(fields, vocabulary.schema.oov_id, field_of_rows), ids)
     padding = is_padding(columns)
@@ -61,7 +61,7 @@ def _checked_weights(weights: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     if not weights:
         return {}
     values = list(weights.values())
-    check = _weights_check(list(weights), _starts(_sizes(values)), tf.concat(values, 0))
+    check = _weights_check(list(weights), splits_of_lengths(_sizes(values)), tf.concat(values, 0))
     with tf.control_dependencies([check]):
         return dict(zip(weights, tf.identity_n(values), strict=True))
 
@@ -123,7 +123,7 @@ def _stacked(columns: Sequence[ManyColumn], vocabulary: GraphVocabulary) -> _Sta
     """The columns with new ids; what is to be left out is marked."""
     keys = _keys(columns, vocabulary)
     sizes = _sizes(keys)
-    edges = _starts(sizes)
+    edges = splits_of_lengths(sizes)
     starts = tf.unstack(edges, len(columns) + 1)
     row_starts = [column.row_splits[:-1] + start for column, start in zip(columns, starts[:-1], strict=True)]
     weights = [
@@ -135,7 +135,7 @@ def _stacked(columns: Sequence[ManyColumn], vocabulary: GraphVocabulary) -> _Sta
         ids=vocabulary.lookup(tf.concat(keys, 0)),
         weights=tf.concat(weights, 0),
         row_splits=tf.concat([*row_starts, edges[-1:]], 0),
-        field_splits=_starts(_sizes(row_starts)),
+        field_splits=splits_of_lengths(_sizes(row_starts)),
     )
     if vocabulary.drops_unknown:
         # UNKNOWN is the mark.
@@ -159,7 +159,7 @@ def _without_dropped(stack: _Stack) -> _Stack:
 
 def _with_missing(stack: _Stack, vocabulary: GraphVocabulary) -> _Stack:
     """Each row without values gets its field's missing id, with weight 1."""
-    row_splits = _starts(tf.maximum(stack.lengths, 1))
+    row_splits = splits_of_lengths(tf.maximum(stack.lengths, 1))
     rows = rows_of_splits(row_splits)
     is_missing = tf.gather(tf.equal(stack.lengths, 0), rows)
     missing = tf.gather(_by_field(stack.fields, vocabulary.schema.missing_id, rows_of_splits(stack.field_splits)), rows)
@@ -191,8 +191,3 @@ def _by_field(fields: Sequence[Field], new_id: Callable[[Field], int], places: t
 def _ragged(values: tf.Tensor | tf.RaggedTensor, row_splits: tf.Tensor) -> tf.RaggedTensor:
     # The splits are made here and right; to validate them costs more ops than all the rest.
     return tf.RaggedTensor.from_row_splits(values, row_splits, validate=False)
-
-
-def _starts(lengths: tf.Tensor) -> tf.Tensor:
-    """Splits of rows with these lengths: int64 [rows] -> int64 [rows + 1]."""
-    return tf.concat([[0], tf.cumsum(lengths)], 0)
