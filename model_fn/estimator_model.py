@@ -8,12 +8,13 @@ import tensorflow as tf
 
 from features import names
 from features.schema import Schema
+from model_fn import estimator as tf_estimator
 from model_fn import losses, metric_ops, network, optimizers, propensity
 from model_fn.hyperparameters import Hyperparameters
 from model_fn.network import Network
 from model_fn.representation import Features
 
-ModeKeys = tf.estimator.ModeKeys
+ModeKeys = tf_estimator.ModeKeys
 
 
 class Params(TypedDict):
@@ -29,8 +30,8 @@ def model_fn(
     labels: dict[str, tf.RaggedTensor] | None,
     mode: str,
     params: Params,
-    config: tf.estimator.RunConfig | None = None,
-) -> tf.estimator.EstimatorSpec:
+    config: tf_estimator.RunConfig | None = None,
+) -> tf_estimator.EstimatorSpec:
     """EstimatorSpec of a batch of requests.
 
     Args:
@@ -44,7 +45,7 @@ def model_fn(
     training = mode == ModeKeys.TRAIN
     net = network.build(features, params["schema"], params["vocabulary_size"], settings, training)
     if mode == ModeKeys.PREDICT:
-        return tf.estimator.EstimatorSpec(mode, predictions=_predictions(features, net))
+        return tf_estimator.EstimatorSpec(mode, predictions=_predictions(features, net))
     truth = _labels(labels or {})
     floor = propensity.floor(truth.click, settings, training)
     terms = losses.task_losses(truth, *net.logits, floor.value, settings)
@@ -52,13 +53,13 @@ def model_fn(
     if training:
         loss += losses.l2_penalty(net.looked_up, net.kernels, settings)
         _summarize(loss, terms, propensity.diagnostics(truth, net.logits.ctr, floor.value))
-        return tf.estimator.EstimatorSpec(
+        return tf_estimator.EstimatorSpec(
             mode, loss=loss, train_op=optimizers.train_op(loss, settings, net.updates + floor.updates)
         )
     user_field = metric_ops.user_field(params["schema"], settings)
     users = None if user_field is None else metric_ops.users_of_impressions(features, user_field, net.requests)
     found = metric_ops.metric_ops(net.logits, truth, floor.value, users)
-    return tf.estimator.EstimatorSpec(mode, loss=loss, eval_metric_ops=found)
+    return tf_estimator.EstimatorSpec(mode, loss=loss, eval_metric_ops=found)
 
 
 def _predictions(features: Features, net: Network) -> dict[str, tf.Tensor]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 
-import tensorflow as tf
-
+from model_fn import estimator as tf_estimator
 from trainer import event_files
 from trainer.exporters import is_better
 from trainer.terminal import say
@@ -21,7 +20,7 @@ def evaluations_without_gain(eval_dir: str, metric: str) -> int:
     return since
 
 
-class EarlyStopping(tf.compat.v1.train.SessionRunHook):
+class EarlyStopping(tf_estimator.SessionRunHook):
     """Looks at the evaluations every so many steps. Each worker does, so no variable has to carry the decision.
 
     Args:
@@ -38,7 +37,7 @@ class EarlyStopping(tf.compat.v1.train.SessionRunHook):
         self._every_steps = every_steps
         self._steps = 0
 
-    def after_run(self, run_context: tf.estimator.SessionRunContext, run_values: tf.estimator.SessionRunValues) -> None:
+    def after_run(self, run_context: tf_estimator.SessionRunContext, run_values: tf_estimator.SessionRunValues) -> None:
         """Asks for the end where it is due."""
         self._steps += 1
         if self._steps % self._every_steps == 0 and self.is_due():

@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from features import names
+from model_fn import estimator as tf_estimator
 from model_fn import evaluation, score_histogram
 from model_fn.metric_ops import calibration_table_name
 from trainer.data_dir import read_bytes
@@ -160,7 +161,7 @@ def calibration_picture(task: str, table: np.ndarray) -> str:
     return file.getvalue()
 
 
-class ReportExporter(tf.estimator.Exporter):
+class ReportExporter(tf_estimator.Exporter):
     """Makes the report of each evaluation during training: Estimator calls exporters then, and nothing else."""
 
     @property
@@ -170,7 +171,7 @@ class ReportExporter(tf.estimator.Exporter):
 
     def export(
         self,
-        estimator: tf.estimator.Estimator,
+        estimator: tf_estimator.Estimator,
         export_path: str,
         checkpoint_path: str,
         eval_result: Mapping[str, Any],

@@ -10,6 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from model_fn import estimator as tf_estimator
 from model_fn.hyperparameters import Hyperparameters
 from serving.export import export_saved_model
 from trainer.data_dir import read_bytes
@@ -20,7 +21,7 @@ from trainer.terminal import say
 _BEST_FILE = "best.json"
 
 
-class _SavedModelExporter(tf.estimator.Exporter):
+class _SavedModelExporter(tf_estimator.Exporter):
     """Writes versions of the served model to MODEL_DIR/export/NAME."""
 
     def __init__(self, vocabulary_dir: str, hyperparameters: Hyperparameters) -> None:
@@ -43,7 +44,7 @@ class FinalExporter(_SavedModelExporter):
 
     def export(
         self,
-        estimator: tf.estimator.Estimator,
+        estimator: tf_estimator.Estimator,
         export_path: str,
         checkpoint_path: str,
         eval_result: Mapping[str, Any],
@@ -67,7 +68,7 @@ class BestExporter(_SavedModelExporter):
 
     def export(
         self,
-        estimator: tf.estimator.Estimator,
+        estimator: tf_estimator.Estimator,
         export_path: str,
         checkpoint_path: str,
         eval_result: Mapping[str, Any],

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
+from model_fn import estimator as tf_estimator
 from trainer import training_graph
 
 _SHOWN = 5
@@ -17,7 +18,7 @@ class DivergedError(ValueError):
     """The loss became NaN or infinite: step, the batch's files and some of its sample_ids are in the message."""
 
 
-class NanGuard(tf.compat.v1.train.SessionRunHook):
+class NanGuard(tf_estimator.SessionRunHook):
     """Looks at the loss of every step.
 
     Args:
@@ -39,11 +40,11 @@ class NanGuard(tf.compat.v1.train.SessionRunHook):
             "sample_ids": collected(training_graph.SAMPLE_IDS),
         }
 
-    def before_run(self, run_context: tf.estimator.SessionRunContext) -> tf.estimator.SessionRunArgs:
+    def before_run(self, run_context: tf_estimator.SessionRunContext) -> tf_estimator.SessionRunArgs:
         """Asks for the loss, and for where the batch came from: it is gone when the loss is known."""
-        return tf.estimator.SessionRunArgs(self._fetches)
+        return tf_estimator.SessionRunArgs(self._fetches)
 
-    def after_run(self, run_context: tf.estimator.SessionRunContext, run_values: tf.estimator.SessionRunValues) -> None:
+    def after_run(self, run_context: tf_estimator.SessionRunContext, run_values: tf_estimator.SessionRunValues) -> None:
         """Raises DivergedError where the loss is no number."""
         found = run_values.results
         if np.isfinite(found["loss"]).all():

@@ -8,6 +8,7 @@ import time
 import numpy as np
 import tensorflow as tf
 
+from model_fn import estimator as tf_estimator
 from trainer import training_graph
 from trainer.terminal import say
 
@@ -17,7 +18,7 @@ _TOTAL = "loss"
 _LONGEST_GAP = 0.5
 
 
-class ProgressHook(tf.compat.v1.train.SessionRunHook):
+class ProgressHook(tf_estimator.SessionRunHook):
     """Prints a line every `log_steps` steps. Losses are means over the steps since the line before.
 
     Args:
@@ -46,12 +47,12 @@ class ProgressHook(tf.compat.v1.train.SessionRunHook):
         self._losses: list[dict[str, float]] = []
         self._first_step = 0
 
-    def before_run(self, run_context: tf.estimator.SessionRunContext) -> tf.estimator.SessionRunArgs:
+    def before_run(self, run_context: tf_estimator.SessionRunContext) -> tf_estimator.SessionRunArgs:
         """Asks for the figures of the step."""
         self._speed.begin_step()
-        return tf.estimator.SessionRunArgs(self._fetches)
+        return tf_estimator.SessionRunArgs(self._fetches)
 
-    def after_run(self, run_context: tf.estimator.SessionRunContext, run_values: tf.estimator.SessionRunValues) -> None:
+    def after_run(self, run_context: tf_estimator.SessionRunContext, run_values: tf_estimator.SessionRunValues) -> None:
         """Prints where a line is due."""
         found = run_values.results
         self._speed.end_step(int(found["impressions"]))

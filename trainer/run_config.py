@@ -5,12 +5,13 @@ from __future__ import annotations
 import tensorflow as tf
 from tensorflow.core.protobuf import rewriter_config_pb2
 
+from model_fn import estimator as tf_estimator
 from trainer.options import MIRRORED, Options
 
 _MASTER_ROLES = ("chief", "master")
 
 
-def make(options: Options, clustered: bool) -> tf.estimator.RunConfig:
+def make(options: Options, clustered: bool) -> tf_estimator.RunConfig:
     """RunConfig of the options.
 
     Args:
@@ -18,7 +19,7 @@ def make(options: Options, clustered: bool) -> tf.estimator.RunConfig:
         clustered: whether TF_CONFIG names this process's part in a cluster, as in training. A process of its own
             evaluates, infers and exports.
     """
-    base = tf.estimator.RunConfig() if clustered else _alone()
+    base = tf_estimator.RunConfig() if clustered else _alone()
     # In a cluster RunConfig has one, in which a worker does not wait for the others.
     session = base.session_config or _local_session_config()
     session.intra_op_parallelism_threads = options.num_threads
@@ -42,7 +43,7 @@ def _local_session_config() -> tf.compat.v1.ConfigProto:
     return config
 
 
-class _Alone(tf.estimator.RunConfig):
+class _Alone(tf_estimator.RunConfig):
     """A RunConfig that does not look at TF_CONFIG."""
 
     def _init_distributed_setting_from_environment_var(self, tf_config: dict) -> None:
@@ -50,7 +51,7 @@ class _Alone(tf.estimator.RunConfig):
         super()._init_distributed_setting_from_environment_var({})
 
 
-def _alone() -> tf.estimator.RunConfig:
+def _alone() -> tf_estimator.RunConfig:
     return _Alone()
 
 
@@ -63,12 +64,12 @@ def mirrored_strategy() -> tf.distribute.Strategy:
     return tf.distribute.MirroredStrategy(devices, cross_device_ops=reduction)
 
 
-def worker_count(config: tf.estimator.RunConfig) -> int:
+def worker_count(config: tf_estimator.RunConfig) -> int:
     """Processes that train: chief and workers."""
     return max(1, int(config.num_worker_replicas or 1))
 
 
-def worker_index(config: tf.estimator.RunConfig) -> int:
+def worker_index(config: tf_estimator.RunConfig) -> int:
     """This process's number among those that train; the chief is 0."""
     if config.task_type in (None, *_MASTER_ROLES) or not config.cluster_spec:
         return 0

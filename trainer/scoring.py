@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from features import names
 from input_fn import dataset, errors, files
+from model_fn import estimator as tf_estimator
 from trainer import data_dir, evaluation_report, model_dir, run_config, training
 from trainer.options import Options
 from trainer.terminal import say
@@ -64,7 +65,7 @@ def infer(options: Options, given: Mapping[str, Any]) -> int:
 
 def _model_and_input(
     options: Options, given: Mapping[str, Any], ordered: bool
-) -> tuple[tf.estimator.Estimator, list[str], Any]:
+) -> tuple[tf_estimator.Estimator, list[str], Any]:
     data = data_dir.load(options.data_dir)
     settings = model_dir.trained_hyperparameters(options.model_dir, given, data)
     paths = files.find(data.records(options.split))

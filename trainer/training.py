@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from features import names
 from input_fn import dataset, errors, files
+from model_fn import estimator as tf_estimator
 from model_fn import lookup
 from model_fn.hyperparameters import NONE, Hyperparameters
 from trainer import data_dir, early_stopping, model_dir, run_config, training_graph
@@ -51,7 +52,7 @@ def _settings(
     hyperparameters: Hyperparameters,
     given: Mapping[str, Any],
     data: DataDir,
-    config: tf.estimator.RunConfig,
+    config: tf_estimator.RunConfig,
 ) -> Hyperparameters:
     """Settings to train with: those of the model that is there, else the given ones, which are then kept.
 
@@ -72,7 +73,7 @@ def _settings(
     return settings
 
 
-def _planned_steps(options: Options, data: DataDir, config: tf.estimator.RunConfig) -> int:
+def _planned_steps(options: Options, data: DataDir, config: tf_estimator.RunConfig) -> int:
     """Steps of the whole run, by the flags and the job's report."""
     if options.max_steps:
         return options.max_steps
@@ -94,7 +95,7 @@ class _Run:
         options: Options,
         settings: Hyperparameters,
         data: DataDir,
-        config: tf.estimator.RunConfig,
+        config: tf_estimator.RunConfig,
         paths: Mapping[str, list[str]],
     ) -> None:
         self._options = options
@@ -109,7 +110,7 @@ class _Run:
         self._estimator = make_estimator(options, settings, data, config, self._fingerprint)
 
     def train_and_evaluate(self) -> None:
-        """Runs tf.estimator.train_and_evaluate: alone, or as the part that TF_CONFIG gives to this process."""
+        """Runs tf_estimator.train_and_evaluate: alone, or as the part that TF_CONFIG gives to this process."""
         if self._first_record:
             say(f"going on behind the {self._first_record:,} records that the checkpoint has seen")
         stopper = self._early_stopping()
@@ -117,10 +118,10 @@ class _Run:
             say("nothing to train: early stopping ended this model's training before")
             return
         hooks = [NanGuard(self._paths[names.TRAIN], self._options.model_dir), self._progress()]
-        train_spec = tf.estimator.TrainSpec(
+        train_spec = tf_estimator.TrainSpec(
             self._training_input, self._options.max_steps or None, hooks + ([stopper] if stopper else [])
         )
-        tf.estimator.train_and_evaluate(self._estimator, train_spec, self._eval_spec())
+        tf_estimator.train_and_evaluate(self._estimator, train_spec, self._eval_spec())
 
     def _training_input(self) -> tf.data.Dataset:
         workers = run_config.worker_count(self._config)
@@ -129,9 +130,9 @@ class _Run:
         prepare = functools.partial(lookup.in_place_of_fields, schema=schema, combiner=self._settings.combiner)
         return dataset.make_dataset(self._paths[names.TRAIN], schema, size, read, prepare)
 
-    def _eval_spec(self) -> tf.estimator.EvalSpec:
+    def _eval_spec(self) -> tf_estimator.EvalSpec:
         read = self._options.scoring_input(ordered=True)
-        return tf.estimator.EvalSpec(
+        return tf_estimator.EvalSpec(
             lambda: dataset.make_dataset(self._paths[names.TEST], self._data.schema, self._data.vocabulary.size, read),
             steps=math.ceil(self._options.eval_impressions / self._options.batch_size) or None,
             exporters=self._exporters(),
@@ -139,7 +140,7 @@ class _Run:
             throttle_secs=self._options.eval_throttle_secs,
         )
 
-    def _exporters(self) -> list[tf.estimator.Exporter]:
+    def _exporters(self) -> list[tf_estimator.Exporter]:
         folder = names.vocabulary_dir(self._data.path)
         made = {
             BEST: BestExporter(folder, self._settings, self._options.metric),
@@ -163,9 +164,9 @@ def make_estimator(
     options: Options,
     settings: Hyperparameters,
     data: DataDir,
-    config: tf.estimator.RunConfig,
+    config: tf_estimator.RunConfig,
     fingerprint: int = 0,
-) -> tf.estimator.Estimator:
+) -> tf_estimator.Estimator:
     """The Estimator of a model_dir.
 
     Args:
@@ -182,10 +183,10 @@ def make_estimator(
         "fingerprint": fingerprint,
     }
     warm_start = _warm_start(options, data) if options.warm_start_from else None
-    return tf.estimator.Estimator(training_graph.model_fn, config=config, params=params, warm_start_from=warm_start)
+    return tf_estimator.Estimator(training_graph.model_fn, config=config, params=params, warm_start_from=warm_start)
 
 
-def _warm_start(options: Options, data: DataDir) -> tf.estimator.WarmStartSettings:
+def _warm_start(options: Options, data: DataDir) -> tf_estimator.WarmStartSettings:
     """Weights of another model, not its optimizer's state; they count only where model_dir has no checkpoint."""
     folder = options.warm_start_from
     checkpoint = tf.train.latest_checkpoint(folder)
@@ -193,4 +194,4 @@ def _warm_start(options: Options, data: DataDir) -> tf.estimator.WarmStartSettin
         raise ValueError(f"--warm_start_from={folder}: no checkpoint there")
     model_dir.refuse_other_data(folder, data)
     say(f"starting from the weights of {os.path.basename(checkpoint)} in {folder}")
-    return tf.estimator.WarmStartSettings(checkpoint)
+    return tf_estimator.WarmStartSettings(checkpoint)

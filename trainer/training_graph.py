@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from features import names
 from input_fn import dataset
+from model_fn import estimator as tf_estimator
 from model_fn import estimator_model
 from trainer import run_config
 
@@ -45,13 +46,13 @@ def model_fn(
     labels: dict[str, Any] | None,
     mode: str,
     params: Params,
-    config: tf.estimator.RunConfig,
-) -> tf.estimator.EstimatorSpec:
+    config: tf_estimator.RunConfig,
+) -> tf_estimator.EstimatorSpec:
     """`estimator_model.model_fn` on what is left of the features."""
     features = dict(features)
     file_index, position = features.pop(dataset.FILE_INDEX, None), features.pop(dataset.POSITION, None)
     spec = estimator_model.model_fn(features, labels, mode, params, config)
-    if mode != tf.estimator.ModeKeys.TRAIN or labels is None or position is None:
+    if mode != tf_estimator.ModeKeys.TRAIN or labels is None or position is None:
         return spec
     v1.add_to_collection(LOSS, spec.loss)
     v1.add_to_collection(IMPRESSIONS, tf.size(labels[names.CLICK].values))
@@ -61,7 +62,7 @@ def model_fn(
     return spec._replace(train_op=tf.group(spec.train_op, *_progress_ops(position, params["fingerprint"], config)))
 
 
-def _progress_ops(position: tf.Tensor, fingerprint: int, config: tf.estimator.RunConfig) -> list[tf.Operation]:
+def _progress_ops(position: tf.Tensor, fingerprint: int, config: tf_estimator.RunConfig) -> list[tf.Operation]:
     """Ops that note how far this worker has read; every worker's graph has the variables of all."""
     variables = [_variable(position_variable(worker), 0) for worker in range(run_config.worker_count(config))]
     known = _variable(FINGERPRINT_VARIABLE, _NO_FINGERPRINT)

@@ -9,6 +9,7 @@ tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfigur
 
 from model_batches import SCHEMA, VOCABULARY_SIZE, input_fn, requests, small  # noqa: E402
 
+from model_fn import estimator as tf_estimator  # noqa: E402
 from model_fn import lookup  # noqa: E402
 from model_fn.estimator_model import model_fn  # noqa: E402
 
@@ -34,8 +35,8 @@ def main(model_dir: str) -> None:
         l2_reg=1e-4,
     )
     params = {"schema": SCHEMA, "vocabulary_size": VOCABULARY_SIZE, "hyperparameters": settings}
-    config = tf.estimator.RunConfig(tf_random_seed=1, train_distribute=strategy)
-    estimator = tf.estimator.Estimator(model_fn, model_dir, config, params)
+    config = tf_estimator.RunConfig(tf_random_seed=1, train_distribute=strategy)
+    estimator = tf_estimator.Estimator(model_fn, model_dir, config, params)
     log = requests(24, seed=1)
     estimator.train(training_input(log, settings))
     first = estimator.evaluate(input_fn(log))["loss"]

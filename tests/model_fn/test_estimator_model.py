@@ -9,6 +9,7 @@ from model_batches import SCHEMA, VOCABULARY_SIZE, input_fn, requests, small
 
 from features import names
 from features.schema import Columns, Field, Schema
+from model_fn import estimator as tf_estimator
 from model_fn import metric_ops
 from model_fn.estimator_model import model_fn
 from model_fn.evaluation import TASKS, present
@@ -18,11 +19,11 @@ TEST = requests(9, seed=2)
 
 
 def estimator(settings, model_dir):
-    config = tf.estimator.RunConfig(
+    config = tf_estimator.RunConfig(
         tf_random_seed=1, save_summary_steps=5, log_step_count_steps=10**6, save_checkpoints_secs=10**6
     )
     params = {"schema": SCHEMA, "vocabulary_size": VOCABULARY_SIZE, "hyperparameters": settings}
-    return tf.estimator.Estimator(model_fn, str(model_dir), config, params)
+    return tf_estimator.Estimator(model_fn, str(model_dir), config, params)
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +69,7 @@ def test_a_session_that_starts_anew_counts_nothing_twice():
     params = {"schema": SCHEMA, "vocabulary_size": VOCABULARY_SIZE, "hyperparameters": small()}
     with tf.Graph().as_default():
         data = tf.compat.v1.data.make_initializable_iterator(input_fn(TEST, batch=100)())
-        spec = model_fn(*data.get_next(), tf.estimator.ModeKeys.EVAL, params)
+        spec = model_fn(*data.get_next(), tf_estimator.ModeKeys.EVAL, params)
         table, update = spec.eval_metric_ops["ctr_calibration_table"]
         counts = []
         for _ in range(2):

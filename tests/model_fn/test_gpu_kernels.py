@@ -8,6 +8,7 @@ from model_batches import SCHEMA, VOCABULARY_SIZE, small
 from tensorflow.python.framework import kernels
 
 from features import names
+from model_fn import estimator as tf_estimator
 from model_fn.estimator_model import model_fn
 from model_fn.hyperparameters import BACKBONES, MODELS, OPTIMIZERS
 
@@ -36,7 +37,7 @@ def batch():
 def without_gpu_kernel(settings):
     params = {"schema": SCHEMA, "vocabulary_size": VOCABULARY_SIZE, "hyperparameters": settings}
     with tf.Graph().as_default() as graph:
-        model_fn(*batch(), tf.estimator.ModeKeys.TRAIN, params)
+        model_fn(*batch(), tf_estimator.ModeKeys.TRAIN, params)
         nodes = graph.as_graph_def().node
     lacking = [node for node in nodes if node.op != "Placeholder" and not has_gpu_kernel(node)]
     return {"Const of string" if node.attr["dtype"].type == tf.string else node.op for node in lacking}
