@@ -3,7 +3,7 @@ VENV := .venv
 READY := $(VENV)/.ready
 BIN := $(VENV)/bin
 EXTRAS := io,dask,serving,test,bench
-PACKAGES := features simulate preprocess input_fn model_fn trainer serving
+PACKAGES := storage features simulate preprocess input_fn model_fn trainer serving
 
 # make demo INPUT=DIR runs on the real Ali-CCP files in DIR; OUTPUT is where everything goes.
 INPUT :=

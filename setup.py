@@ -3,7 +3,7 @@
 from setuptools import find_packages, setup
 
 # tensorflow 2.15 is the last release with Estimator; it needs Python below 3.12, numpy below 2 and protobuf below 5.
-PACKAGES = ("features", "simulate", "preprocess", "input_fn", "model_fn", "trainer", "serving")
+PACKAGES = ("storage", "features", "simulate", "preprocess", "input_fn", "model_fn", "trainer", "serving")
 BASE = [
     "tensorflow>=2.15.1,<2.16",
     "tensorflow-serving-api>=2.15.1,<2.16",
@@ -12,6 +12,7 @@ BASE = [
     "apache-beam>=2.69,<3",
     "pyarrow>=17,<26",
     "PyYAML>=6,<7",
+    "fsspec>=2024.12,<2027",
     "pyfarmhash>=0.4,<1",
     "google-crc32c>=1.5,<2",
     "zlib-ng>=1,<2",

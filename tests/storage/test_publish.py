@@ -1,0 +1,158 @@
+"""Publishing a folder: whole or not at all, whenever it is interrupted, and nothing of others is touched."""
+
+import itertools
+import uuid
+
+import pytest
+
+import storage
+from storage import files, lock, ownership, publish
+
+COMMAND = "python -m preprocess"
+
+
+@pytest.fixture(params=["local", "memory"])
+def out(request, tmp_path):
+    return f"memory://{uuid.uuid4().hex}/out" if request.param == "memory" else str(tmp_path / "out")
+
+
+def make(out, content, parts=("train", "test"), **more):
+    with publish.making(out, COMMAND, "output_dir", say=lambda line: None, **more) as output:
+        for part in parts:
+            for name in ("a", "b"):
+                storage.write(
+                    storage.join(output.temporary, f"work-{part}", name), [f"{content} {part} {name}".encode()]
+                )
+            storage.write(storage.join(output.temporary, f"work-{part}", "late" + storage.TEMPORARY_SUFFIX), [b"half"])
+        output.publish({part: f"work-{part}" for part in parts})
+
+
+def published(out):
+    """Contents by path, without the project's own files."""
+    paths = [path for path, _ in storage.walk(out)]
+    found = {path[len(out) + 1 :]: storage.read(path).decode() for path in paths}
+    return {path: text for path, text in found.items() if not path.startswith("_")}
+
+
+def expected(content, parts=("train", "test")):
+    return {f"{part}/{name}": f"{content} {part} {name}" for part in parts for name in ("a", "b")}
+
+
+def test_only_whole_files_are_published_and_success_comes_with_them(out):
+    make(out, "new")
+    assert published(out) == expected("new")
+    assert set(storage.names_in(out)) == {"train", "test", publish.SUCCESS_FILE, ownership.MARK_FILE}
+
+
+def test_a_complete_output_is_replaced_only_on_request_and_parts_that_are_no_more_go(out):
+    make(out, "old", ("train", "test", "valid"))
+    with pytest.raises(publish.OutputError, match="--overwrite"):
+        make(out, "new")
+    assert published(out) == expected("old", ("train", "test", "valid"))
+    make(out, "new", overwrite=True)
+    assert published(out) == expected("new")
+
+
+class Killed(BaseException):
+    pass
+
+
+CHANGES = ("write", "move", "remove", "copy_many")
+
+
+def killed_after(monkeypatch, changes):
+    """Lets so many changes of a filesystem pass and fails all that come after, as the end of a process does."""
+    left = itertools.count(changes, -1)
+
+    def patched(name, real):
+        def change(*args):
+            if next(left) <= 0:
+                raise Killed
+            return real(*args)
+
+        return change
+
+    for name in CHANGES:
+        monkeypatch.setattr(files, name, patched(name, getattr(files, name)))
+
+
+def test_a_kill_at_any_change_leaves_the_old_output_or_one_that_the_next_run_completes(out, monkeypatch):
+    states = set()
+    for changes in range(40):
+        with monkeypatch.context() as patch:
+            make(out, "old", overwrite=True)
+            killed_after(patch, changes)
+            try:
+                make(out, "new", overwrite=True)
+                states.add("done")
+            except Killed:
+                # As a run finds it that sees the process dead.
+                patch.undo()
+                storage.remove(storage.join(out, lock.LOCK_FILE))
+        journal = storage.exists(storage.join(out, publish.JOURNAL_FILE))
+        if not journal and published(out) == expected("old"):
+            assert storage.exists(storage.join(out, publish.SUCCESS_FILE))
+            states.add("old")
+        with pytest.raises(publish.OutputError, match="complete output"):
+            make(out, "third")
+        if journal:
+            assert published(out) == expected("new")
+            states.add("finished")
+        assert published(out) in (expected("old"), expected("new"))
+        assert not storage.exists(storage.join(out, publish.JOURNAL_FILE))
+    assert states == {"old", "finished", "done"}
+
+
+def test_files_of_others_are_neither_mixed_with_nor_removed(out):
+    storage.write(storage.join(out, "_temporary", "0", "task"), [b"Spark's"])
+    with pytest.raises(publish.OutputError, match="_temporary"):
+        make(out, "new")
+    assert storage.read(storage.join(out, "_temporary", "0", "task")) == b"Spark's"
+
+
+def test_a_stray_file_in_a_part_is_named_and_nothing_changes(out):
+    make(out, "old")
+    for name in ("train/notes.txt", "valid/notes.txt"):
+        storage.write(storage.join(out, name), [b"mine"])
+        with pytest.raises(publish.OutputError, match=name.split("/")[0]):
+            make(out, "new", ("train", "valid"), overwrite=True)
+        assert storage.read(storage.join(out, "train", "a")) == b"old train a"
+        storage.remove(storage.join(out, name))
+
+
+def test_a_failure_removes_or_keeps_its_files_and_says_which(out):
+    make(out, "old")
+    said = []
+    for keep in (False, True):
+        with (
+            pytest.raises(ZeroDivisionError),
+            publish.making(out, COMMAND, "output_dir", True, keep, said.append) as output,
+        ):
+            storage.write(storage.join(output.temporary, "x"), [b"x"])
+            raise ZeroDivisionError
+        assert bool(storage.walk(storage.join(out, publish.TEMPORARY))) == keep
+        assert published(out) == expected("old")
+    assert "removed" in said[0]
+    assert "kept" in said[1]
+    make(out, "new", overwrite=True)
+    assert not storage.exists(storage.join(out, publish.TEMPORARY))
+
+
+def test_parts_of_a_failed_run_are_left_beside_the_output_until_the_next(out):
+    make(out, "old")
+    with publish.making(out, COMMAND, "output_dir", True) as output:
+        storage.write(storage.join(output.temporary, "why", "report"), [b"rejected"])
+        failed = output.leave({"report": "why"})
+    assert storage.read(storage.join(failed, "report", "report")) == b"rejected"
+    assert published(out) == expected("old")
+    make(out, "new", overwrite=True)
+    assert not storage.exists(failed)
+
+
+def test_a_folder_of_another_command_is_refused(out):
+    make(out, "old")
+    with (
+        pytest.raises(publish.OutputError, match="files of python -m preprocess"),
+        publish.making(out, "python -m trainer", "model_dir", True),
+    ):
+        pass
