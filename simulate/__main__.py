@@ -1,13 +1,18 @@
-"""Command: python -m simulate --output_dir=D --requests=N --test_requests=M --seed=S."""
+"""Command: python -m simulate --output_dir=D --requests=N --test_requests=M --seed=S.
+
+With --days=K a world with days: one folder a day, named after its date.
+"""
 
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 from absl import app, flags
 
+from simulate.calendar import Calendar
 from simulate.options import Options
-from simulate.simulation import simulate
+from simulate.simulation import simulate, simulate_days
 
 FLAGS = flags.FLAGS
 
@@ -27,9 +32,16 @@ flags.DEFINE_integer("items", Options.items, "Items in the world; 0: in Ali-CCP'
 flags.DEFINE_float("history_scale", Options.history_scale, "Lengths of history lists, relative to Ali-CCP's.")
 flags.DEFINE_integer("malformed", Options.malformed, "Broken rows of each kind to put in; malformed.json lists them.")
 flags.DEFINE_integer("chunk_requests", Options.chunk_requests, "Requests made at once: memory, not content.")
+flags.DEFINE_integer("days", 0, "Days to write, one folder each; 0: one log without days.")
+flags.DEFINE_string("first_day", Calendar.first_day, "With --days: date of the first, YYYY-MM-DD.")
+flags.DEFINE_float("drift", Calendar.drift, "With --days: how far effects turn in a day, in radians.")
+flags.DEFINE_float("item_life_days", Calendar.item_life_days, "With --days: from an item's birth to its successor's.")
+flags.DEFINE_float("user_life_days", Calendar.user_life_days, "With --days: the same of a user.")
+flags.DEFINE_float("item_share", Calendar.item_share, "With --days: variance of the interests that is the item's own.")
 flags.DEFINE_bool("overwrite", False, "Replace the log in a folder that is not empty.")
 
 OPTION_FLAGS = tuple(Options.__dataclass_fields__)
+CALENDAR_FLAGS = tuple(Calendar.__dataclass_fields__)
 
 
 def run(argv: list[str]) -> None:
@@ -38,12 +50,27 @@ def run(argv: list[str]) -> None:
         raise app.UsageError(f"{argv[1]!r} is no flag: flags are of the form --name=value")
     try:
         options = Options(**{name: FLAGS[name].value for name in OPTION_FLAGS})
-        report = simulate(options, FLAGS.output_dir, FLAGS.overwrite, progress=True)
+        for date, report in _simulate(options).items():
+            _print(f"{date} " if date else "", report)
     except (ValueError, OSError) as error:
         sys.exit(f"simulate: {error}")
+
+
+def _simulate(options: Options) -> dict[str, dict[str, Any]]:
+    """Reports by date; by an empty one where there are no days."""
+    if FLAGS.days:
+        calendar = Calendar(**{name: FLAGS[name].value for name in CALENDAR_FLAGS})
+        return simulate_days(options, calendar, FLAGS.output_dir, FLAGS.overwrite, progress=True)
+    given = [f"--{name}" for name in CALENDAR_FLAGS if FLAGS[name].present and name != "days"]
+    if given:
+        raise ValueError(f"{', '.join(given)}: only with --days=N")
+    return {"": simulate(options, FLAGS.output_dir, FLAGS.overwrite, progress=True)}
+
+
+def _print(head: str, report: dict[str, Any]) -> None:
     for split, found in report["splits"].items():
         print(
-            f"{split}: {found['requests']} requests, {found['impressions']} impressions, "
+            f"{head}{split}: {found['requests']} requests, {found['impressions']} impressions, "
             f"{found['clicks']} clicks, {found['conversions']} conversions, bias ratio {found['bias_ratio']}"
         )
 

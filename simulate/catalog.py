@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from simulate import randomness
+from simulate import calendar, randomness
 from simulate.options import ALICCP_REQUESTS, Options
 
 PROFILE_SIZES = {"121": 97, "122": 13, "124": 2, "125": 7, "126": 3, "127": 3, "128": 2, "129": 4}
@@ -69,7 +69,7 @@ class Catalog:
         stocked_shops, stocked_brands: int64 [item_categories], how many of a block's have items, the first ones.
     """
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, has_days: bool = False) -> None:
         scale = max(options.requests, SMALLEST_WORLD) / ALICCP_REQUESTS
         self.categories = _scaled(HISTORY_CATEGORIES, scale)
         self.item_categories = max(1, round(self.categories * ITEM_CATEGORIES))
@@ -81,23 +81,27 @@ class Catalog:
         self.stocked_shops = _stocked(self.shops, self.item_categories, ITEM_SHOPS)
         self.stocked_brands = _stocked(self.brands, self.item_categories, ITEM_BRANDS)
         self._description = randomness.stream(options.seed, "item description")
-        self._ids = _public_ids(self._sizes(options.users), options.seed)
+        self._generations = {"101": calendar.GENERATIONS, "205": calendar.GENERATIONS} if has_days else {}
+        self._ids = _public_ids(self._sizes(options.users), self._generations, options.seed)
 
     def ids(self, field: str, places: np.ndarray) -> np.ndarray:
-        """Ids by which the log calls a field's values: int64 [n] -> int64 [n], one to one over all fields."""
+        """Ids by which the log calls a field's values: int64 [n] -> int64 [n], one to one over all fields.
+
+        Users and items beyond the world's size are later holders of a place (`simulate.calendar`).
+        """
         start, size, multiplier, shift = self._ids[field]
-        return start + (places * multiplier + shift) % size
+        return start + places // size * size + (places % size * multiplier + shift) % size
 
     def places(self, field: str, ids: np.ndarray) -> np.ndarray:
         """Inverse of `ids`: int64 [n] -> int64 [n]."""
         start, size, multiplier, shift = self._ids[field]
         inverse = pow(multiplier, -1, size) if size > 1 else 0
-        return (ids - start - shift) % size * inverse % size
+        return (ids - start) // size * size + (ids - start - shift) % size * inverse % size
 
     def field_of(self, raw_id: int) -> str:
         """The field that an id belongs to."""
         for field, (start, size, _, _) in self._ids.items():
-            if start <= raw_id < start + size:
+            if start <= raw_id < start + size * self._generations.get(field, 1):
                 return field
         raise KeyError(f"id {raw_id} belongs to no field of this world")
 
@@ -129,10 +133,9 @@ class Catalog:
         rounds = np.maximum(1, (size - brand + brands - 1) // brands)
         return (brand + brands * (_square(units * units) * rounds).astype(np.int64)) % size
 
-    def describe(self, category: np.ndarray, position: np.ndarray) -> Items:
-        """Items at places of their categories: int64 [n] and int64 [n]."""
+    def describe(self, category: np.ndarray, position: np.ndarray, item: np.ndarray) -> Items:
+        """Items `item` at places of their categories: int64 [n] each."""
         first = self.items[category]
-        item = first + position
         random_bits = randomness.bits(self._description, item)
         branded, run = randomness.half_units(random_bits)
         shop = self.shops[category] + position * self.stocked_shops[category] // (self.items[category + 1] - first)
@@ -202,8 +205,11 @@ def _stocked(starts: np.ndarray, categories: int, part: float) -> np.ndarray:
     return np.clip(np.rint(sizes * (part * starts[-1] / starts[categories])), 1, sizes).astype(np.int64)
 
 
-def _public_ids(sizes: dict[str, int], seed: int) -> dict[str, tuple[int, int, int, int]]:
-    """For each field: first id, number of ids, and an affine permutation of them, so that ids tell no popularity."""
+def _public_ids(sizes: dict[str, int], generations: dict[str, int], seed: int) -> dict[str, tuple[int, int, int, int]]:
+    """For each field: first id, number of ids, and an affine permutation of them, so that ids tell no popularity.
+
+    A field with generations has room for so many times its ids.
+    """
     ids, start = {}, 1
     for field, size in sizes.items():
         high, low = randomness.half_units(randomness.stream(seed, f"ids of {field}"))
@@ -211,5 +217,5 @@ def _public_ids(sizes: dict[str, int], seed: int) -> dict[str, tuple[int, int, i
         while math.gcd(multiplier, size) != 1:
             multiplier += 1
         ids[field] = (start, size, multiplier, int(low[0] * size))
-        start += size
+        start += size * generations.get(field, 1)
     return ids

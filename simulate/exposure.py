@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 
 import numpy as np
 
 from features import names
-from simulate import randomness
+from simulate import calendar, randomness
 from simulate.audience import BRAND, CATEGORY, INTENT, MEAN_LENGTHS, SHOP, Audience, History
+from simulate.calendar import Calendar
 from simulate.catalog import Catalog, Items, ragged_indices
 from simulate.options import Options
 
@@ -46,6 +48,7 @@ class Requests:
         places: int64 [impressions], where the item was shown.
         matches: int64 [impressions] by field 508, 509, 702, and [intents] for 853: how often the item's category,
             shop, brand or intent is in the history, 0 where it is not.
+        day: of the world, 0 where it has none.
     """
 
     users: np.ndarray
@@ -58,6 +61,7 @@ class Requests:
     items: Items
     places: np.ndarray
     matches: dict[str, np.ndarray]
+    day: int = 0
 
     def impression_bits(self, seed: int, name: str) -> np.ndarray:
         """64 random bits for each impression: uint64 [impressions]."""
@@ -65,24 +69,38 @@ class Requests:
 
 
 class World:
-    """Users, items and how they meet; the same for both splits.
+    """Users, items and how they meet; the same for both splits. Of a world with days, one day: at first day 0.
 
     Attributes:
         options: of the simulation.
+        calendar: of a world with days, else None.
+        day: from 0.
         catalog: what there is to show.
         audience: who it is shown to.
         motives: probability of each motive, such that histories match items as often as in Ali-CCP.
     """
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, days: Calendar | None = None) -> None:
         self.options = options
-        self.catalog = Catalog(options)
+        self.calendar = days
+        self.day = 0
+        self.catalog = Catalog(options, days is not None)
         self.audience = Audience(options, self.catalog)
         self._requests = {
             split: randomness.stream(options.seed, f"{split} requests") for split in (names.TRAIN, names.TEST)
         }
         self.motives = np.full(MOTIVES, 1 / MOTIVES)
         self.motives = self._calibrated_motives()
+
+    def on(self, day: int) -> World:
+        """The same world on another day."""
+        later = copy.copy(self)
+        later.day = day
+        later._requests = {
+            split: randomness.stream(self.options.seed, f"{split} requests of day {day}")
+            for split in (names.TRAIN, names.TEST)
+        }
+        return later
 
     def context_keys(self, split: str, start: int, stop: int) -> list[str]:
         """Keys of requests start to stop: 16 hexadecimal digits, none twice in a split."""
@@ -98,7 +116,7 @@ class World:
         """Requests start to stop of a split, whatever was drawn before."""
         states = self._states(split, start, stop)
         units = randomness.unit(randomness.bits(states, np.ones(len(states))))
-        users = (units * units * self.options.users).astype(np.int64)
+        users = self._users((units * units * self.options.users).astype(np.int64))
         lengths = self.lengths(split, start, stop)
         rows, numbers = ragged_indices(lengths)
         histories = {field: self.audience.history(field, users, states) for field in MEAN_LENGTHS}
@@ -108,7 +126,7 @@ class World:
         places = np.searchsorted(place_edges, randomness.lane(random_bits, 3), side="right")
         profile = self.audience.profile(users)
         matches = _matches(items, rows, histories)
-        return Requests(users, states, lengths, rows, numbers, profile, histories, items, places, matches)
+        return Requests(users, states, lengths, rows, numbers, profile, histories, items, places, matches, self.day)
 
     def _states(self, split: str, start: int, stop: int) -> np.ndarray:
         return randomness.bits(self._requests[split], np.arange(start, stop))
@@ -129,9 +147,22 @@ class World:
                 position[chosen] = self._stocked_positions(reason, category[chosen], place, second[chosen])
         category = category % self.catalog.item_categories
         position = np.where(position >= 0, position, self.catalog.popular_positions(category, second))
-        if split == names.TRAIN:
+        if split == names.TRAIN and self.calendar is None:
             position -= position % ITEMS_PER_NEW_ONE == ITEMS_PER_NEW_ONE - 1
-        return self.catalog.describe(category, position)
+        return self.catalog.describe(category, position, self._items(self.catalog.items[category] + position))
+
+    def _users(self, places: np.ndarray) -> np.ndarray:
+        if self.calendar is None:
+            return places
+        return self._living("user lives", places, self.options.users, self.calendar.user_life_days)
+
+    def _items(self, places: np.ndarray) -> np.ndarray:
+        if self.calendar is None:
+            return places
+        return self._living("item lives", places, int(self.catalog.items[-1]), self.calendar.item_life_days)
+
+    def _living(self, name: str, places: np.ndarray, size: int, life: float) -> np.ndarray:
+        return calendar.holders(randomness.stream(self.options.seed, name), places, size, self.day, life)
 
     def _stocked_positions(self, motive: int, category: np.ndarray, place: np.ndarray, units: np.ndarray) -> np.ndarray:
         """Positions of items of a liked shop or brand, -1 where it has none to show."""

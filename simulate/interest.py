@@ -84,6 +84,7 @@ class Interest:
 
     def __init__(self, world: World) -> None:
         self._options = world.options
+        self._calendar = world.calendar
         self._effects = {
             name: randomness.stream(world.options.seed, f"effect of {name}")
             for name in (*PROFILE_SIZES, "user", "category", "intent", "brand", "shop", "item", "past", "style")
@@ -97,10 +98,11 @@ class Interest:
     def truth(self, requests: Requests) -> Truth:
         """True rates of impressions and what they led to."""
         seed = self._options.seed
+        alpha = self.alpha + (self._calendar.click_logit(requests.day) if self._calendar else 0.0)
         click_logits, conversion_logits = self._logits_of(
             self._components(requests), requests.places, self._hidden(requests)
         )
-        p_click = _in_units(randomness.sigmoid(self.alpha + click_logits))
+        p_click = _in_units(randomness.sigmoid(alpha + click_logits))
         p_conversion = _in_units(randomness.sigmoid(self.beta + conversion_logits))
         drawn = [
             randomness.unit(requests.impression_bits(seed, name)) * PROBABILITY_UNITS
@@ -129,41 +131,49 @@ class Interest:
 
     def _components(self, requests: Requests) -> np.ndarray:
         """Parts of both interests before scaling: float64 [TASKS, COMPONENTS, impressions]."""
-        items, rows = requests.items, requests.rows
+        items, rows, day = requests.items, requests.rows, requests.day
         parts = np.empty((TASKS, COMPONENTS, len(rows)))
         taste = np.zeros((TASKS * RANK, len(requests.users)))
         profile = np.zeros((TASKS, len(requests.users)))
         for field, values in requests.profile.items():
             effect_bits = randomness.bits(self._effects[field], values + 1)
             taste_bits = randomness.bits(effect_bits, np.zeros(len(values)))
-            profile += _normal_lanes(effect_bits, TASKS)
-            taste += _normal_lanes(taste_bits, TASKS * RANK)
+            profile += self._normals(effect_bits, TASKS, day)
+            taste += self._normals(taste_bits, TASKS * RANK, day)
         parts[:, PROFILE] = profile[:, rows]
-        parts[:, USER] = self._effect("user", requests.users)[:, rows]
-        parts[:, CATEGORY] = self._effect("category", items.category)
+        parts[:, USER] = self._effect("user", requests.users, day)[:, rows]
+        parts[:, CATEGORY] = self._effect("category", items.category, day)
         parts[:, INTENTS] = self._intent_effects(requests)
-        parts[:, BRAND] = self._effect("brand", items.brand + 1)
-        parts[:, SHOP] = self._effect("shop", items.shop)
-        parts[:, ITEM] = self._effect("item", items.item)
+        parts[:, BRAND] = self._effect("brand", items.brand + 1, day)
+        parts[:, SHOP] = self._effect("shop", items.shop, day)
+        parts[:, ITEM] = self._effect("item", items.item, day)
         parts[:, MATCH] = _match_effects(requests)
         parts[:, HISTORY] = self._history_effects(requests)[:, rows]
-        style = _normal_lanes(randomness.bits(self._effects["style"], items.category), TASKS * RANK)
+        style = self._normals(randomness.bits(self._effects["style"], items.category), TASKS * RANK, day)
         product = taste[:, rows] * style
         parts[:, INTERACTION] = product[0::RANK] + product[1::RANK]
         return parts
 
-    def _effect(self, name: str, values: np.ndarray) -> np.ndarray:
-        return _normal_lanes(randomness.bits(self._effects[name], values), TASKS)
+    def _effect(self, name: str, values: np.ndarray, day: int) -> np.ndarray:
+        return self._normals(randomness.bits(self._effects[name], values), TASKS, day)
+
+    def _normals(self, random_bits: np.ndarray, lanes: int, day: int) -> np.ndarray:
+        """Normal numbers as they stand on a day: uint64 [n] -> float64 [lanes, n]."""
+        if self._calendar is None or not self._calendar.drift:
+            return _normal_lanes(random_bits, lanes)
+        quarter, first, last = self._calendar.turn(day)
+        before, after = (_normal_lanes(_turned(random_bits, number), lanes) for number in (quarter, quarter + 1))
+        return first * before + last * after
 
     def _intent_effects(self, requests: Requests) -> np.ndarray:
         items = requests.items
-        effects = self._effect("intent", items.intents)
+        effects = self._effect("intent", items.intents, requests.day)
         return np.stack([np.bincount(items.intent_rows, each, len(requests.rows)) for each in effects])
 
     def _history_effects(self, requests: Requests) -> np.ndarray:
         """Effect of what a user looked at before: a weighted sum over categories, by the root of their number."""
         history = requests.histories[audience.CATEGORY]
-        effects = self._effect("past", history.values) + np.array(HISTORY_EFFECTS)[:, None]
+        effects = self._effect("past", history.values, requests.day) + np.array(HISTORY_EFFECTS)[:, None]
         effects *= log_weights()[history.counts]
         sums = np.stack([np.bincount(history.rows, each, len(requests.users)) for each in effects])
         return sums / np.sqrt(np.maximum(history.lengths, 1))
@@ -177,7 +187,7 @@ class Interest:
         a, b = components - components.mean(axis=2, keepdims=True)
         self._overlaps = np.round((a * b).mean(axis=1) / np.maximum((a * a).mean(axis=1), 1e-12), 6)
         spread = np.stack([a.std(axis=1), (b - self._overlaps[:, None] * a).std(axis=1)])
-        shares = np.sqrt(np.array([VARIANCE_SHARES[part] for part in range(COMPONENTS)]))
+        shares = np.sqrt(self._variance_shares())
         self._scales = np.round(shares / np.where(spread > 1e-6, spread, 1.0), 6)
         sums = self._sums(components)
         self._means = np.round(sums.mean(axis=1), 6)
@@ -187,6 +197,14 @@ class Interest:
         self._deviations = deviation, round(float((b - self._overlap * a / deviation).std()), 6)
         effects = np.array(PLACE_EFFECTS)[places]
         self._place_effects = np.round((np.array(PLACE_EFFECTS) - effects.mean()) / effects.std(), 6)
+
+    def _variance_shares(self) -> np.ndarray:
+        """Part of each component in the variance of an interest: float64 [COMPONENTS]."""
+        shares = np.array([VARIANCE_SHARES[part] for part in range(COMPONENTS)])
+        if self._calendar is not None:
+            shares *= (1 - self._calendar.item_share) / (1 - shares[ITEM])
+            shares[ITEM] = self._calendar.item_share
+        return shares
 
     def _sums(self, components: np.ndarray) -> np.ndarray:
         """Weighted sum over parts, one after the other, so that it is the same everywhere: [TASKS, impressions]."""
@@ -210,6 +228,11 @@ class Interest:
 
 def _pilot(requests: int, most: int) -> int:
     return min(max(requests, MIN_PILOT), most)
+
+
+def _turned(random_bits: np.ndarray, quarter: int) -> np.ndarray:
+    """Bits of an effect after some quarter turns: uint64 [n]."""
+    return randomness.bits(random_bits, np.full(len(random_bits), quarter)) if quarter else random_bits
 
 
 def _normal_lanes(random_bits: np.ndarray, lanes: int) -> np.ndarray:

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from features import names
 from simulate import malformed
+from simulate.calendar import Calendar
 from simulate.exposure import Requests, World
 from simulate.interest import Interest
 from simulate.log_format import TRUTH_HEADER, Lines, LogFormat
@@ -45,16 +46,53 @@ def simulate(options: Options, output_dir: str, overwrite: bool = False, progres
     Raises:
         OutputExistsError: the folder is not empty, and overwrite is not set.
     """
+    _prepare(output_dir, overwrite)
+    world = World(options)
+    return _write_whole(_Writer(options, output_dir, progress, world, Interest(world)))
+
+
+def simulate_days(
+    options: Options, calendar: Calendar, output_dir: str, overwrite: bool = False, progress: bool = False
+) -> dict[str, dict[str, Any]]:
+    """Writes a log for each day of a world into a folder named after its date.
+
+    Args:
+        options: what log; its requests are those of a mean day.
+        calendar: what days.
+        output_dir: gets the folders.
+        overwrite: whether it may hold files already.
+        progress: whether to show a bar on standard error.
+
+    Returns:
+        The contents of each folder's simulation.json, by date.
+    """
+    folders = {day: os.path.join(output_dir, calendar.date(day).isoformat()) for day in range(calendar.days)}
+    _prepare(output_dir, overwrite)
+    world = World(options, calendar)
+    interest = Interest(world)
+    reports = {}
+    for day, folder in folders.items():
+        os.makedirs(folder, exist_ok=True)
+        requests = max(1, calendar.requests(day, options.requests))
+        that_day = dataclasses.replace(
+            options, requests=requests, test_requests=calendar.requests(day, options.test_requests)
+        )
+        reports[os.path.basename(folder)] = _write_whole(_Writer(that_day, folder, progress, world.on(day), interest))
+    return reports
+
+
+def _prepare(output_dir: str, overwrite: bool) -> None:
     os.makedirs(output_dir, exist_ok=True)
     if os.listdir(output_dir) and not overwrite:
         raise OutputExistsError(f"{output_dir} is not empty: name another --output_dir, or give --overwrite")
-    writer = _Writer(options, output_dir, progress)
+
+
+def _write_whole(writer: _Writer) -> dict[str, Any]:
     try:
-        report = writer.write()
+        return writer.write()
     except BaseException:
         writer.discard()
         raise
-    return report
 
 
 class _File:
@@ -88,13 +126,13 @@ class _Broken:
 
 
 class _Writer:
-    def __init__(self, options: Options, output_dir: str, progress: bool) -> None:
+    def __init__(self, options: Options, output_dir: str, progress: bool, world: World, interest: Interest) -> None:
         self._options = options
         self._output_dir = output_dir
         self._files: list[_File] = []
         self._listed: list[dict[str, Any]] = []
-        self._world = World(options)
-        self._interest = Interest(self._world)
+        self._world = world
+        self._interest = interest
         self._format = LogFormat(self._world.catalog)
         self._plan = malformed.plan(options, lambda split, at: int(self._world.lengths(split, at, at + 1)[0]))
         requests = options.requests + options.test_requests
@@ -106,12 +144,18 @@ class _Writer:
             names.TEST: self._write_split(names.TEST, self._options.test_requests),
         }
         self._bar.close()
-        report = {**_described(self._options, self._interest), "splits": splits}
+        report = {**_described(self._options, self._interest), **self._described_day(), "splits": splits}
         if self._options.malformed:
             self._write_json(MALFORMED_FILE, sorted(self._listed, key=lambda row: (row["file"], row["offset"])))
         self._write_json(SIMULATION_FILE, report)
         self._publish()
         return report
+
+    def _described_day(self) -> dict[str, Any]:
+        calendar, day = self._world.calendar, self._world.day
+        if calendar is None:
+            return {}
+        return {"calendar": dataclasses.asdict(calendar), "day": day, "date": calendar.date(day).isoformat()}
 
     def discard(self) -> None:
         """Removes what was written so far."""

@@ -1,0 +1,97 @@
+import itertools
+import math
+
+import numpy as np
+import pytest
+from raw_log import Log
+
+from features import names
+from simulate.calendar import GENERATIONS, Calendar, holders
+from simulate.catalog import Catalog
+from simulate.exposure import World
+from simulate.interest import Interest
+from simulate.options import Options
+from simulate.simulation import simulate_days
+
+OPTIONS = Options(requests=150, test_requests=40, seed=3, history_scale=0.05)
+CALENDAR = Calendar(days=4, item_life_days=3, user_life_days=4, drift=0.2)
+
+
+@pytest.fixture(scope="module")
+def days(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("days") / "log"
+    reports = simulate_days(OPTIONS, CALENDAR, str(folder))
+    return {date: Log(str(folder / date)) for date in reports}
+
+
+def ids_of(log, split, field):
+    if field == "101":
+        return {features["101"][0][0] for features in log.contexts(split).values()}
+    return {feature[0] for row in log.impressions(split) for feature in row[4].get(field, [])}
+
+
+def test_a_folder_a_day_with_the_rhythm_of_the_week(days):
+    assert list(days) == ["2026-01-01", "2026-01-02", "2026-01-03", "2026-01-04"]
+    requests = [log.json("simulation.json")["splits"]["train"]["requests"] for log in days.values()]
+    assert requests == [144, 153, 168, 159]
+
+
+def test_a_day_does_not_depend_on_how_many_are_written(days, tmp_path):
+    simulate_days(OPTIONS, Calendar(days=2, item_life_days=3, user_life_days=4, drift=0.2), str(tmp_path))
+    again, first = Log(str(tmp_path / "2026-01-02")), days["2026-01-02"]
+    for name in (names.skeleton_file("train"), names.common_file("test"), names.truth_file("test")):
+        assert again.data(name) == first.data(name)
+
+
+@pytest.mark.parametrize("field", ["205", "101"])
+def test_what_died_never_comes_back_and_new_ones_come_daily(days, field):
+    by_day = [ids_of(log, "train", field) | ids_of(log, "test", field) for log in days.values()]
+    world = World(OPTIONS, CALENDAR)
+    size = OPTIONS.items if field == "205" else OPTIONS.users
+    holders_by_day = [world.catalog.places(field, np.array(sorted(ids))) for ids in by_day]
+    newest = [dict(zip((places % size).tolist(), (places // size).tolist(), strict=True)) for places in holders_by_day]
+    for before, after in itertools.pairwise(newest):
+        shared = before.keys() & after.keys()
+        assert shared and all(after[place] >= before[place] for place in shared)
+    for day, after in enumerate(newest[1:], 1):
+        assert any(generation for generation in after.values()), day
+
+
+def test_ids_of_all_generations_belong_to_one_field():
+    catalog = Catalog(OPTIONS, has_days=True)
+    places = np.array([0, OPTIONS.items - 1, OPTIONS.items, OPTIONS.items * GENERATIONS - 1])
+    ids = catalog.ids("205", places)
+    assert len(set(ids.tolist())) == 4 and {catalog.field_of(each) for each in ids.tolist()} == {"205"}
+    np.testing.assert_array_equal(catalog.places("205", ids), places)
+
+
+def test_a_life_is_as_long_as_asked():
+    places = np.arange(1000)
+    stream = np.array([7], np.uint64)
+    generations = np.stack([holders(stream, places, 1000, day, 5.0) // 1000 for day in range(50)])
+    assert (np.diff(generations, axis=0) >= 0).all()
+    np.testing.assert_array_equal(generations[5:], generations[:-5] + 1)
+    assert np.mean(generations[1] != generations[0]) == pytest.approx(0.2, abs=0.04)
+
+
+def test_effects_drift_as_told():
+    interest = Interest(World(OPTIONS, CALENDAR))
+    values = np.arange(20000)
+    first, *others = (interest._effect("item", values, day)[0] for day in (0, 1, 4, 8, 20))
+    for day, other in zip((1, 4, 8, 20), others, strict=True):
+        expected = max(math.cos(0.2 * day), 0) if day < 8 else 0
+        assert np.corrcoef(first, other)[0, 1] == pytest.approx(expected, abs=0.04)
+        assert other.std() == pytest.approx(1, abs=0.03)
+
+
+def test_without_drift_the_same_truth_every_day():
+    interest = Interest(World(OPTIONS, Calendar(days=4, drift=0)))
+    values = np.arange(100)
+    np.testing.assert_array_equal(interest._effect("brand", values, 0), interest._effect("brand", values, 300))
+
+
+@pytest.mark.parametrize("wrong", [{"days": 0}, {"days": 3, "drift": -1}, {"days": 3, "first_day": "1.1.2026"}])
+def test_wrong_parameters_are_named(wrong):
+    name = list(wrong)[-1]
+    with pytest.raises(ValueError, match=f"--{name}={wrong[name]}: allowed is"):
+        Calendar(**wrong)
