@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from features.schema import Schema
 from model_fn import lookup
-from model_fn.hyperparameters import Hyperparameters
+from model_fn.hyperparameters import AUTO, Hyperparameters
 from model_fn.lookup import Lookup
 from model_fn.representation import Features, Representation, Requests
 
@@ -42,7 +42,8 @@ def embed(
 ) -> Embedded:
     """Looks up and pools every field of a batch."""
     found = lookup.make(features, schema, settings.combiner, distinct=training)
-    rows = tf.gather(embedding_table(vocabulary_size, settings), found.ids)
+    with tf.device(_device(settings) if training else None):
+        rows = tf.gather(embedding_table(vocabulary_size, settings), found.ids)
     requests = found.requests
     context_bags = requests.count * len(schema.context_fields)
     bags = context_bags + requests.impressions * len(schema.impression_fields)
@@ -64,6 +65,11 @@ def _embedded(
             columns = tf.unstack(tf.reshape(rows, [-1, len(side), size]), axis=1)
             fields |= {field.name: column for field, column in zip(side, columns, strict=True)}
     return Embedded(requests, fields, Representation(requests, *parts), looked_up)
+
+
+def _device(settings: Hyperparameters) -> str | None:
+    """Where the table lies; None: wherever TensorFlow or a cluster's strategy puts variables."""
+    return None if settings.embedding_device == AUTO else f"/{settings.embedding_device}:0"
 
 
 def embedding_table(vocabulary_size: int, settings: Hyperparameters) -> tf.Variable:

@@ -49,6 +49,11 @@ BFLOAT16 = "bfloat16"
 FLOAT16 = "float16"
 PRECISIONS = (FLOAT32, BFLOAT16, FLOAT16)
 
+CPU = "cpu"
+GPU = "gpu"
+AUTO = "auto"
+DEVICES = (AUTO, CPU, GPU)
+
 # In `group_layers`: the groups that are not named.
 OTHER_GROUPS = "*"
 
@@ -174,7 +179,12 @@ class Hyperparameters:
     embedding_l2_reg: float = _setting(0.0, "L2 on the distinct rows that a batch looks up: * sum(row^2)/2.")
 
     precision: str = _setting(FLOAT32, "Type that experts and towers compute in; weights stay float32.", PRECISIONS)
-    xla: bool = _setting(False, "Compile experts and towers by XLA.")
+    embedding_device: str = _setting(
+        AUTO,
+        "Memory in which training keeps the embedding table and its optimizer's state. auto: a GPU's where there is "
+        "one, or the parameter servers'.",
+        DEVICES,
+    )
     gauc_field: str = _setting("", "Field whose value names the user in *_gauc; empty: the first context field.")
 
     def __post_init__(self) -> None:

@@ -79,12 +79,10 @@ def build(
     with tf.compat.v1.variable_scope("model", reuse=tf.compat.v1.AUTO_REUSE):
         embedded = embedding.embed(features, schema, vocabulary_size, settings, training)
         layers = Layers(settings, training)
-        with tf.xla.experimental.jit_scope(compile_ops=settings.xla):
-            inputs = backbones.tower_inputs(embedded, schema, settings, layers, tasks)
-            found = [
-                layers.logit(top, f"towers/{task}")
-                for task, top in zip(tasks, _tops(inputs, layers, tasks), strict=True)
-            ]
+        inputs = backbones.tower_inputs(embedded, schema, settings, layers, tasks)
+        found = [
+            layers.logit(top, f"towers/{task}") for task, top in zip(tasks, _tops(inputs, layers, tasks), strict=True)
+        ]
     made = Logits(found[0], found[1], found[2] if settings.has_imputation_tower else None)
     return Network(made, embedded.requests, embedded.looked_up, layers.kernels, layers.updates)
 

@@ -107,10 +107,10 @@ class _Model:
     def scores(self, call: RawCall) -> dict[str, tf.Tensor]:
         """Scores of a call's impressions: float32 [impressions] each."""
         features = remap.features_of(call, self.vocabulary)
-        # Compiling for each new number of candidates would cost a request seconds.
-        settings = dataclasses.replace(self.hyperparameters, xla=False)
         with v1.variable_scope(v1.get_variable_scope(), reuse=v1.AUTO_REUSE):
-            return network.scores(network.logits(features, self.schema, self.vocabulary_size, settings, False))
+            return network.scores(
+                network.logits(features, self.schema, self.vocabulary_size, self.hyperparameters, False)
+            )
 
 
 def _shared_context_signature(model: _Model) -> SignatureDef:

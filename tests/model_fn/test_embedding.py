@@ -110,3 +110,16 @@ def test_a_schema_without_context_has_an_impression_part_only():
     _, parts, everything, _ = embedded(batch, small(), schema=schema)
     assert len(parts) == 1
     np.testing.assert_allclose(everything, wanted_of(batch, schema.fields[0], "sum"), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("place", "training", "expected"), [("cpu", True, "CPU"), ("gpu", True, "GPU"), ("cpu", False, "")]
+)
+def test_training_keeps_table_and_gather_where_it_is_told(place, training, expected):
+    with tf.Graph().as_default() as graph:
+        embedding.embed(parsed(requests())[0], SCHEMA, VOCABULARY_SIZE, small(embedding_device=place), training)
+        (table,) = (op for op in graph.get_operations() if op.type == "VarHandleOp")
+        gathers = [op for op in graph.get_operations() if op.type == "ResourceGather"]
+    assert gathers
+    for op in (table, *gathers):
+        assert (tf.DeviceSpec.from_string(op.device).device_type or "") == expected
