@@ -1,8 +1,8 @@
-# Each target sets up what it needs in .venv (Python 3.10 or 3.11; see tools/setup_venv.sh).
+# Each target sets up what it needs in .venv (Python 3.10 to 3.13; see tools/setup_venv.sh).
 VENV := .venv
 READY := $(VENV)/.ready
 BIN := $(VENV)/bin
-EXTRAS := io,dask,serving,test,bench
+EXTRAS := dask,serving,test,bench
 PACKAGES := storage features simulate preprocess input_fn model_fn trainer serving
 
 # make demo INPUT=DIR runs on the real Ali-CCP files in DIR; OUTPUT is where everything goes.
@@ -13,7 +13,7 @@ OUTPUT := demo_output
 
 setup: $(READY)
 
-$(READY): setup.py constraints.txt tools/setup_venv.sh
+$(READY): setup.py $(wildcard constraints/*.txt) tools/setup_venv.sh
 	@tools/setup_venv.sh $(VENV) $(EXTRAS) $@
 
 demo: $(READY)

@@ -1,13 +1,18 @@
-"""Packages, extras and console commands. Exact versions for a repeatable install are in constraints.txt."""
+"""Packages, extras and console commands. Exact versions for a repeatable install are in constraints/, one file a Python."""
 
 from setuptools import find_packages, setup
 
-# tensorflow 2.15 is the last release with Estimator; it needs Python below 3.12, numpy below 2 and protobuf below 5.
 PACKAGES = ("storage", "features", "simulate", "preprocess", "input_fn", "model_fn", "trainer", "serving")
 BASE = [
-    "tensorflow>=2.15.1,<2.16",
-    "tensorflow-serving-api>=2.15.1,<2.16",
-    "numpy>=1.26,<2",
+    "tensorflow>=2.15.1,<2.22",
+    # The pure-Python half of Estimator, which model_fn/estimator.py makes importable on every TensorFlow.
+    "tensorflow-estimator>=2.15,<2.16",
+    # No longer a dependency of tensorflow 2.21.
+    "tensorboard>=2.15,<3",
+    "tensorflow-serving-api>=2.15.1,<2.22",
+    # 7 dropped an argument that TensorFlow's graph_io passes.
+    "protobuf>=4.25,<7",
+    "numpy>=1.26,<2.5",
     "absl-py>=2,<3",
     "apache-beam>=2.69,<3",
     "pyarrow>=17,<26",
@@ -21,7 +26,7 @@ BASE = [
 ]
 EXTRAS = {
     # CUDA libraries for the same tensorflow wheel, which holds the GPU kernels already.
-    "gpu": ["tensorflow[and-cuda]>=2.15.1,<2.16"],
+    "gpu": ["tensorflow[and-cuda]>=2.15.1,<2.22"],
     # s3:// and other remote filesystems for tf.data; 0.36 is the release built for tensorflow 2.15.
     "io": ["tensorflow-io>=0.36,<0.37"],
     "dask": ["apache-beam[dask]"],
@@ -41,10 +46,10 @@ EXTRAS = {
 
 setup(
     name="entire-space",
-    version="0.1.0",
+    version="0.2.0",
     description="Entire-space conversion models (ESMM, ESCM2) from raw impression logs to a served model",
     license="Apache-2.0",
-    python_requires=">=3.10,<3.12",
+    python_requires=">=3.10,<3.14",
     packages=find_packages(include=[f"{name}{rest}" for name in PACKAGES for rest in ("", ".*")]),
     package_data={
         "features": ["schemas/*.yaml"],
