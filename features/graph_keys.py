@@ -26,7 +26,7 @@ def keys_of_ids(schema: Schema, field: Field, values: tf.Tensor) -> tf.Tensor:
     """Keys of ids (or of a number's buckets): int64 [n] -> int64 [n]."""
     if schema.unique_ids:
         return values
-    return mix64(values + tf.constant(keys.fingerprint64(field.name), tf.int64))
+    return mix64(values + tf.constant(keys.fingerprint64(field.vocabulary), tf.int64))
 
 
 def keys_of_strings(field: Field, values: tf.Tensor) -> tf.Tensor:

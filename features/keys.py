@@ -2,8 +2,10 @@
 
 Under `unique_ids` the key of an id is the id. Otherwise:
 
-    id, bucket of a number   mix64(value + farmhash64(field))      different for different values of a field
-    string                   farmhash64(field + "=" + value)       value in UTF-8, as it stands in the log
+    id, bucket of a number   mix64(value + farmhash64(name))       different for different values of a field
+    string                   farmhash64(name + "=" + value)        value in UTF-8, as it stands in the log
+
+The name is the field's vocabulary: fields of one vocabulary share the keys of equal values, so their ids and rows.
 
 mix64 is the finalizer of SplitMix64 (Steele, Lea, Flood 2014). The graph's half is in `graph_keys`.
 """
@@ -42,7 +44,7 @@ def keys_of_ids(schema: Schema, field: Field, values: np.ndarray) -> np.ndarray:
     if schema.unique_ids:
         return values
     with np.errstate(over="ignore"):
-        return mix64(values + np.int64(fingerprint64(field.name)))
+        return mix64(values + np.int64(fingerprint64(field.vocabulary)))
 
 
 def keys_of_strings(field: Field, values: Iterable[bytes | str]) -> np.ndarray:
@@ -56,7 +58,7 @@ def string_prefix(field: Field) -> bytes:
     """What stands before a word when its key is made."""
     if field.type != STRING:
         raise ValueError(f"field {field.name} is of type {field.type}, not string")
-    return field.name.encode("utf-8") + b"="
+    return field.vocabulary.encode("utf-8") + b"="
 
 
 def buckets_of_numbers(boundaries: np.ndarray, values: np.ndarray) -> np.ndarray:

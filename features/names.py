@@ -8,7 +8,10 @@ import os
 SAMPLE_ID = "sample_id"
 CLICK = "click"
 CONVERSION = "conversion"
-RESERVED_KEYS = frozenset({SAMPLE_ID, CLICK, CONVERSION})
+SAMPLE_WEIGHT = "sample_weight"
+SAMPLE_USER = "sample_user"
+LABELS = (CLICK, CONVERSION, SAMPLE_WEIGHT)
+RESERVED_KEYS = frozenset({SAMPLE_ID, SAMPLE_USER, *LABELS})
 
 # Names of a model's scores, wherever they leave it.
 PCTR = "pctr"

@@ -6,7 +6,10 @@ A record is a `tf.train.Example` of one request:
     F, F/weight                   context field, many             int64 [k], float [k]
     F                             impression field, one value     int64 [n]
     F, F/length, (F/weight)       impression field, many          int64 [sum of lengths], int64 [n]
+    F                             context number or vector        float [size], NaN for no value
+    F                             impression number or vector     float [n * size]
     sample_id, click, conversion                                  int64 [n]
+    sample_weight, sample_user    where the log has them          float [n], int64 [n]
 """
 
 from __future__ import annotations
@@ -14,9 +17,9 @@ from __future__ import annotations
 import tensorflow as tf
 
 from features import names
-from features.schema import ID, NUMBER, STRING, Field, Schema
+from features.schema import ID, NUMBER, STRING, VECTOR, Field, Schema
 
-RAW_DTYPES = {ID: tf.int64, STRING: tf.string, NUMBER: tf.float32}
+RAW_DTYPES = {ID: tf.int64, STRING: tf.string, NUMBER: tf.float32, VECTOR: tf.float32}
 
 Spec = dict[str, tf.io.FixedLenFeature | tf.io.RaggedFeature]
 
@@ -25,24 +28,32 @@ def record_spec(schema: Schema) -> Spec:
     """Spec of the model inputs in a batch of records.
 
     Parsed, a context field is int64 `[requests]` or ragged `[requests, (values)]`, an impression field ragged
-    `[requests, (impressions)]` or `[requests, (impressions), (values)]`; weights are float32 of the same shape.
+    `[requests, (impressions)]` or `[requests, (impressions), (values)]`; weights are float32 of the same shape. A
+    dense field is float32 `[requests, size]` or `[requests, (impressions), size]`.
     """
     spec: Spec = {}
     for field in schema.fields:
-        spec[field.name] = _column(field, field.name, tf.int64)
+        spec[field.name] = _dense(field) if field.is_dense else _column(field, field.name, tf.int64)
         if field.weighted:
             spec[field.weight_key] = _column(field, field.weight_key, tf.float32)
     return spec
 
 
-def label_spec() -> Spec:
-    """Spec of click and conversion: int64, ragged `[requests, (impressions)]`."""
-    return {name: _ragged(name, tf.int64) for name in (names.CLICK, names.CONVERSION)}
+def label_spec(schema: Schema | None = None) -> Spec:
+    """Spec of click and conversion, int64, and of a log's weights, float32: ragged `[requests, (impressions)]`."""
+    spec: Spec = {name: _ragged(name, tf.int64) for name in (names.CLICK, names.CONVERSION)}
+    has_weight = schema is not None and schema.columns.weight
+    return spec | ({names.SAMPLE_WEIGHT: _ragged(names.SAMPLE_WEIGHT, tf.float32)} if has_weight else {})
 
 
 def sample_id_spec() -> Spec:
     """Spec of the impressions' names: int64, ragged `[requests, (impressions)]`."""
     return {names.SAMPLE_ID: _ragged(names.SAMPLE_ID, tf.int64)}
+
+
+def user_spec(schema: Schema) -> Spec:
+    """Spec of the impressions' users, where the log names them: int64, ragged `[requests, (impressions)]`."""
+    return {names.SAMPLE_USER: _ragged(names.SAMPLE_USER, tf.int64)} if schema.columns.user else {}
 
 
 def raw_example_spec(schema: Schema) -> Spec:
@@ -65,6 +76,13 @@ def _column(field: Field, key: str, dtype: tf.DType) -> tf.io.FixedLenFeature | 
         return _ragged(key, dtype)
     lengths = tf.io.RaggedFeature.RowLengths(field.length_key)
     return tf.io.RaggedFeature(dtype, key, [lengths], row_splits_dtype=tf.int64)
+
+
+def _dense(field: Field) -> tf.io.FixedLenFeature | tf.io.RaggedFeature:
+    if field.is_context:
+        return tf.io.FixedLenFeature([field.width], tf.float32)
+    rows = tf.io.RaggedFeature.UniformRowLength(field.width)
+    return tf.io.RaggedFeature(tf.float32, field.name, [rows], row_splits_dtype=tf.int64)
 
 
 def _ragged(key: str, dtype: tf.DType) -> tf.io.RaggedFeature:

@@ -309,7 +309,8 @@ class _TableRowParser:
             self._context_cells = context_cells
         impression_cells = [cells[field.column] for field in self._schema.impression_fields]
         values = {**self._context, **_cell_values(self._schema.impression_fields, impression_cells)}
-        return _Row(cells[columns.request] if columns.request else place, identity, values)
+        key = tuple(cells[column] for column in columns.request_columns)
+        return _Row(key or place, identity, values)
 
 
 def _cell_values(fields: Sequence[Field], cells: Sequence[Any]) -> Values:
@@ -323,7 +324,7 @@ def _cell_values(fields: Sequence[Field], cells: Sequence[Any]) -> Values:
 
 
 def _needed_columns(schema: Schema, path: str, present: Sequence[str]) -> list[str]:
-    columns = [schema.columns.request, schema.columns.sample_id, *(field.column for field in schema.fields)]
+    columns = [*schema.columns.request_columns, schema.columns.sample_id, *(field.column for field in schema.fields)]
     needed = [column for column in columns if column]
     if missing := [column for column in needed if column not in present]:
         raise ValueError(

@@ -29,6 +29,6 @@ def gather(columns: Columns, chosen: Pieces, schema: Schema) -> Columns:
 
 
 def split_labels(columns: Columns) -> Batch:
-    """Features, sample_id among them, and labels."""
-    labels = {name: columns[name] for name in (names.CLICK, names.CONVERSION)}
+    """Features, sample_id among them, and labels, the weight among them where the log has one."""
+    labels = {name: columns[name] for name in names.LABELS if name in columns}
     return {key: column for key, column in columns.items() if key not in labels}, labels

@@ -30,7 +30,7 @@ def parse(
         InvalidArgumentError: a record that is none, lacks a column, has columns of different length or an id out of
             range. `errors.naming_files` makes it readable.
     """
-    spec = parse_spec.record_spec(schema) | parse_spec.label_spec() | parse_spec.sample_id_spec()
+    spec = parse_spec.record_spec(schema) | _sample_spec(schema)
     file_names = tf.gather(tf.constant(list(paths)), file_index)
     columns = tf.io.parse_example(serialized, spec | _nested_spec(schema), example_names=file_names)
     checks = [
@@ -45,7 +45,12 @@ def parse(
 def impression_keys(schema: Schema) -> list[str]:
     """Keys of the columns with one row an impression, labels and sample_id included."""
     weights = [field.weight_key for field in schema.impression_fields if field.weighted]
-    return [field.name for field in schema.impression_fields] + weights + sorted(names.RESERVED_KEYS)
+    return [field.name for field in schema.impression_fields] + weights + list(_sample_spec(schema))
+
+
+def _sample_spec(schema: Schema) -> parse_spec.Spec:
+    """Spec of what the impressions have beside their fields."""
+    return parse_spec.label_spec(schema) | parse_spec.sample_id_spec() | parse_spec.user_spec(schema)
 
 
 def _nested_keys(schema: Schema) -> list[str]:

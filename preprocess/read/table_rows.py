@@ -147,10 +147,10 @@ class _TableParser:
         """Request keys; a row without one is a request of its own, and its key is made of its place."""
         own = pa.array(self._cells.place).cast(pa.string()).cast(pa.binary())
         own = pc.binary_join_element_wise(pa.scalar(b"\0", pa.binary()), own, b"")
-        column = self._schema.columns.request
-        if not column:
+        columns = self._schema.columns.request_columns
+        if not columns:
             return own
-        texts = self._cells.texts[column]
+        texts = self._cells.texts[columns[0]]
         return pc.if_else(pc.equal(pc.binary_length(texts), 0), own, texts)
 
     def _digests(self) -> rows.Arrays:

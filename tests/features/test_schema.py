@@ -38,7 +38,7 @@ def test_labels_and_sample_id_cannot_be_fields():
     for name in ("click", "conversion", "sample_id"):
         with pytest.raises(SchemaError, match=name):
             field(name)
-    with pytest.raises(SchemaError, match="click occurs twice"):
+    with pytest.raises(SchemaError, match="reads column click, which is a label"):
         Schema("s", (field(column="click"),), COLUMNS)
 
 
@@ -141,3 +141,98 @@ def test_a_field_may_have_a_number_for_a_name():
 def test_schemas_are_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
         schema_file.load("aliccp").name = "other"
+
+
+RICH = r"""name: rich
+separator: "\t"
+header: [user, t, item, seen, event, w, price, emb, k1, k2, D1, past]
+encoding: latin-1
+missing: ["", NULL, \N, -1]
+conversion_without_click: drop_conversion
+defaults: {group: user, side: context, kind: one, type: id}
+columns:
+  request: [user, t]
+  click: {column: event, is: [click, purchase]}
+  conversion: {column: event, is: purchase, not: [click, view]}
+  weight: w
+  time: t
+  user: user
+fields:
+  - {name: user}
+  - {name: item, side: impression, group: item, point_zero: true}
+  - {name: title, column: seen, type: string, missing: ["0"]}
+  - {name: title_words, column: seen, kind: many, type: string, value_separator: " "}
+  - {name: price, type: number, scale: log1p}
+  - {name: emb, type: vector, size: 8}
+  - {name: tags, columns: [k1, k2], kind: many}
+  - {name: seen_before, column: past, kind: many, weight_column: D1, vocabulary: item}
+"""
+
+
+def test_everything_that_a_schema_can_say():
+    schema = schema_file.parse(RICH, "rich.yaml")
+    assert (schema.separator, schema.encoding, schema.conversion_without_click) == ("\t", "latin-1", "drop_conversion")
+    columns = schema.columns
+    assert columns.request_columns == ("user", "t")
+    assert (columns.click_is, columns.click_not) == (("click", "purchase"), ())
+    assert (columns.conversion_is, columns.conversion_not) == (("purchase",), ("click", "view"))
+    assert columns.missing == schema.by_name["user"].missing == ("", "NULL", r"\N", "-1")
+    assert schema.by_name["title"].missing == ("0",), "a field's own list takes the place of the log's"
+    assert schema.by_name["tags"].columns == ("k1", "k2")
+    past = schema.by_name["seen_before"]
+    assert past.weighted
+    assert past.vocabulary == schema.by_name["item"].vocabulary == "item"
+    assert [f.name for f in schema.fields if f.is_dense] == ["price", "emb"]
+    assert schema_file.parse(schema_file.dump(schema), "again.yaml") == schema
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('separator: "\\t"', 'separator: ";;"', ["separator", "';;'", "one ASCII character"]),
+        ("encoding: latin-1", "encoding: klingon", ["encoding", "klingon", "utf-8"]),
+        ("drop_conversion", "ignore", ["conversion_without_click", "ignore", "count_click"]),
+        ("header: [user,", "header: [user, user,", ["header", "user occurs twice"]),
+        ("header: [user,", "header: [", ["header has no column user"]),
+        ("request: [user, t]", "request: [user, user]", ["request", "distinct"]),
+        ("is: purchase, not", "not", ["conversion", "missing is"]),
+        ("not: [click, view]", "not: [purchase]", ["conversion", "'purchase'", "both"]),
+        ("weight: w", "weight: event", ["weight", "event", "label"]),
+        ("- {name: user}", "- {name: user, column: event}", ["user", "event", "label"]),
+        ("point_zero: true", "point_zero: 1", ["point_zero", "true or false"]),
+        ("scale: log1p", "scale: minmax", ["scale", "minmax", "log1p, standard"]),
+        ("scale: log1p", "scale: log1p, quantiles: 5", ["either boundaries", "scale"]),
+        ("size: 8", "size: 0", ["size 0", "1 to 4096"]),
+        ("size: 8", "size: 8, kind: many", ["a vector is of kind one"]),
+        ("columns: [k1, k2], kind: many", "columns: [k1, k2]", ["kind one reads one column"]),
+        ("columns: [k1, k2]", "columns: [k1, k1]", ["distinct"]),
+        ("weight_column: D1", "weight_column: past", ["weight_column 'past'", "values"]),
+        ("kind: many, weight_column: D1", "kind: many, type: string", ["vocabulary 'item'", "type id", "type string"]),
+        ("defaults: {group: user,", "defaults: {name: user,", ["defaults", "unknown key 'name'"]),
+        ('missing: ["", NULL, \\N, -1]', "missing: {a: 1}", ["missing", "list of texts"]),
+    ],
+)
+def test_what_a_schema_cannot_say(old, new, words):
+    assert old in RICH
+    with pytest.raises(SchemaError) as refused:
+        schema_file.parse(RICH.replace(old, new, 1), "rich.yaml")
+    for word in ["rich.yaml, line", *words]:
+        assert word in str(refused.value), str(refused.value)
+
+
+def test_a_pattern_stands_for_the_columns_that_it_fits():
+    text = (
+        GOOD.replace("name: price", 'name: "feat_*"')
+        + '  - {name: "u_*", group: u, side: context, kind: one, type: id}'
+    )
+    schema = schema_file.parse(text, "log.yaml")
+    columns = ["click", "conversion", "item", "feat_b", "u_1", "feat_a", "u_2"]
+    found = schema.resolved(columns)
+    assert [f.name for f in found.fields] == ["item", "feat_b", "feat_a", "u_1", "u_2"]
+    assert found.by_name["feat_a"].column == "feat_a"
+    assert found.by_name["feat_a"].quantiles == 10
+    assert schema_file.parse(schema_file.dump(found), "again.yaml") == found
+    with pytest.raises(SchemaError, match=r"'u_\*'.*no column fits"):
+        schema.resolved(columns[:4])
+    every = schema_file.parse(GOOD.replace("name: price", 'name: "*"'), "log.yaml").resolved(columns)
+    assert not {"click", "conversion"} & every.by_name.keys(), "labels are no features, whatever fits"
