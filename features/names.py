@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from storage import publish
+
 # Keys of a record (tf.train.Example) beside those of the fields. No field may be called so.
 SAMPLE_ID = "sample_id"
 CLICK = "click"
@@ -39,7 +41,7 @@ REJECTED_DIR = "rejected"
 REPORT_DIR = "report"
 REPORT_JSON = "report.json"
 REPORT_HTML = "report.html"
-SUCCESS_FILE = "_SUCCESS"
+SUCCESS_FILE = publish.SUCCESS_FILE
 RECORD_SUFFIX = ".tfrecord"
 GZIP_SUFFIX = ".gz"
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+import storage
 from features.schema import Columns, Field, Schema, SchemaError
 
 _SCALARS = {"str": str, "bool": bool, "int": int}
@@ -26,9 +27,8 @@ def load(path_or_name: str) -> Schema:
         SchemaError: with the file, line, key and value that is wrong, and what is allowed.
         FileNotFoundError: no such file and no such bundled schema.
     """
-    if os.path.exists(path_or_name):
-        with open(path_or_name, encoding="utf-8") as file:
-            return parse(file.read(), path_or_name)
+    if storage.exists(path_or_name):
+        return parse(storage.read(path_or_name).decode("utf-8"), path_or_name)
     bundled = importlib.resources.files("features") / "schemas" / f"{path_or_name}.yaml"
     if os.sep not in path_or_name and bundled.is_file():
         return parse(bundled.read_text(encoding="utf-8"), f"{path_or_name}.yaml")

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+import storage
 from features import names, schema_file
 from features.schema import NUMBER, Field, Schema
 
@@ -113,13 +114,15 @@ def load(directory: str, read: Callable[[str], bytes] | None = None) -> Vocabula
 
     Args:
         directory: as the preprocess job wrote it.
-        read: gives the bytes of a file; for folders on remote storage.
+        read: gives the bytes of a file of a remote folder in another way than the project's own.
 
     Raises:
         VocabularyError: with the file that is wrong and why.
         FileNotFoundError: no vocabulary there.
     """
-    read_bytes = read or _read
+    if read is None and not storage.is_local(directory):
+        read = storage.read
+    read_bytes = read or storage.read
     path = os.path.join(directory, names.VOCABULARY_FILE)
     try:
         description = json.loads(read_bytes(path))
@@ -137,11 +140,6 @@ def load(directory: str, read: Callable[[str], bytes] | None = None) -> Vocabula
         boundaries={name: tuple(edges) for name, edges in description["boundaries"].items()},
         statistics=description["statistics"],
     )
-
-
-def _read(path: str) -> bytes:
-    with open(path, "rb") as file:
-        return file.read()
 
 
 def _array(path: str, dtype: np.dtype, count: int, read: Callable[[str], bytes] | None) -> np.ndarray:

@@ -58,7 +58,14 @@ flags.DEFINE_string(
 flags.DEFINE_float(
     "max_rejected", _DEFAULTS["max_rejected"], "Fail if more than this share of rows is rejected (0 to 1)."
 )
-flags.DEFINE_bool("overwrite", _DEFAULTS["overwrite"], "Replace a complete output folder.")
+flags.DEFINE_bool(
+    "overwrite",
+    _DEFAULTS["overwrite"],
+    "Replace a complete output of an earlier run, once the new one is complete. Until then it stays.",
+)
+flags.DEFINE_bool(
+    "keep_temporary", _DEFAULTS["keep_temporary"], "Leave the intermediate files of a run that fails, to look at them."
+)
 flags.DEFINE_float(
     "test_fraction",
     _DEFAULTS["test_fraction"],

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Sequence
 
+import storage
 from features import names, schema_file, vocabulary
 from features.schema import Schema
-from preprocess import output_folder, partition, progress, runner, sample_requests, vocabulary_builder
+from preprocess import partition, progress, runner, sample_requests, stores, vocabulary_builder
 from preprocess.job import Job
 from preprocess.options import Options, OptionsError
 from preprocess.read import inputs
 from preprocess.report import report
 from preprocess.write import rejected_writer
+from storage import publish
+from storage.publish import Output
+
+COMMAND = "python -m preprocess"
 
 
 class TooManyRejectsError(ValueError):
@@ -30,38 +36,54 @@ def run(
         execute: runs the steps instead of Beam; for tests.
 
     Raises:
-        TooManyRejectsError: more rows were rejected than allowed. The rejected rows and the report are written.
-        OptionsError, InputError, OutputError, SchemaError, OSError: with what is wrong and where.
+        TooManyRejectsError: more rows were rejected than allowed. The rejected rows and the report are written beside
+            the output, which stays what it was.
+        OptionsError, InputError, OutputError, LockedError, SchemaError, OSError: with what is wrong and where.
     """
     started = time.time()
     beam_options = runner.beam_options(beam_arguments)
-    job = make_job(options)
-    if execute:
-        execute(job)
-    else:
-        with progress.shown(job):
-            runner.run(job, beam_options)
+    stores.apply(beam_options)
+    _refuse_overlap(options)
+    schema = load_schema(options)
+    files = inputs.find(options, schema)
+    with publish.making(
+        options.output_dir, COMMAND, "output_dir", options.overwrite, options.keep_temporary, _say
+    ) as output:
+        job = Job(options, schema, tuple(files), partition.plan(files, options), output.temporary)
+        if execute:
+            execute(job)
+        else:
+            with progress.shown(job):
+                runner.run(job, beam_options)
+        return _publish(job, output, started)
+
+
+def _publish(job: Job, output: Output, started: float) -> report.Report:
+    """Makes what is still missing, and puts all in place only then."""
+    options = job.options
     if options.vocabulary:
         vocabulary_builder.save_folder(job.load_vocabulary(), job.path(names.VOCABULARY_DIR))
     sample_requests.write(job)
     made = report.collect(job, started)
-    accepted = made.rejected_share <= options.max_rejected
     report.write(made, job.path(names.REPORT_DIR))
     rejected_writer.write_counts(job, made.rejected)
-    parts = {names.REPORT_DIR: names.REPORT_DIR, rejected_writer.ROWS_DIR: names.REJECTED_DIR}
-    if accepted:
-        parts |= {name: name for name in (*options.splits, names.VOCABULARY_DIR)}
-    output_folder.publish(options, job.folder, parts, accepted)
-    if not accepted:
-        raise TooManyRejectsError(report.describe_rejects(made, options))
+    parts = {names.REPORT_DIR: names.REPORT_DIR, names.REJECTED_DIR: rejected_writer.ROWS_DIR}
+    if made.rejected_share > options.max_rejected:
+        failed = output.leave(parts)
+        raise TooManyRejectsError(report.describe_rejects(made, options, failed))
+    parts |= {split: job.records_dir(split) for split in options.splits}
+    output.publish({**parts, names.VOCABULARY_DIR: names.VOCABULARY_DIR})
     return made
 
 
-def make_job(options: Options) -> Job:
-    """The job of the options: finds the input, checks the schema and prepares the output folder."""
-    schema = load_schema(options)
-    files = inputs.find(options, schema)
-    return Job(options, schema, tuple(files), partition.plan(files, options), output_folder.prepare(options))
+def _say(line: str) -> None:
+    print(f"preprocess: {line}", file=sys.stderr)
+
+
+def _refuse_overlap(options: Options) -> None:
+    schema = "" if options.schema in schema_file.bundled_names() else options.schema
+    inputs_ = {"input_dir": options.input_dir, "vocabulary": options.vocabulary, "schema": schema}
+    storage.refuse_overlap({"output_dir": options.output_dir}, inputs_)
 
 
 def load_schema(options: Options) -> Schema:

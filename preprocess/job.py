@@ -6,12 +6,15 @@ import dataclasses
 import functools
 from typing import Any
 
+import storage
 from features import names, vocabulary
 from features.schema import Schema
-from preprocess import storage
+from preprocess import plan_file
 from preprocess.options import GZIP, Options
 from preprocess.partition import Partitions
 from preprocess.read.inputs import InputFile
+
+_RECORDS_DIR = "records"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,10 +54,14 @@ class Job:
         """How names of record files end."""
         return names.RECORD_SUFFIX + (names.GZIP_SUFFIX if self.options.compression == GZIP else "")
 
+    def records_dir(self, split: str) -> str:
+        """Folder of a split's records, below the run's: no name of a split meets one of a step."""
+        return storage.join(_RECORDS_DIR, split)
+
     def shard_path(self, split: str, shard: int) -> str:
         """Where the records of a shard are written."""
         count = self.partitions.shards[split]
-        return self.path(split, f"part-{shard:05d}-of-{count:05d}{self.record_suffix}")
+        return self.path(self.records_dir(split), f"part-{shard:05d}-of-{count:05d}{self.record_suffix}")
 
     def load(self, name: str) -> Any:
         """An intermediate object, by the name under which `save` wrote it."""
@@ -62,7 +69,7 @@ class Job:
 
     def save(self, name: str, value: object) -> None:
         """Writes an intermediate object for later steps."""
-        storage.save_object(self.path(name), value)
+        plan_file.save(self.path(name), value)
 
     def load_vocabulary(self) -> vocabulary.Vocabulary:
         """The vocabulary in use, mapped into memory where it is local."""
@@ -72,9 +79,9 @@ class Job:
 # A worker runs many tasks that read the same plan. Paths are unique to a run, so an entry is never stale.
 @functools.lru_cache(maxsize=4)
 def _load_object(path: str) -> Any:
-    return storage.load_object(path)
+    return plan_file.load(path)
 
 
 @functools.lru_cache(maxsize=1)
 def _load_vocabulary(folder: str) -> vocabulary.Vocabulary:
-    return vocabulary.load(folder, None if storage.is_local(folder) else storage.read)
+    return vocabulary.load(folder)

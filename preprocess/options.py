@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 from features import names
 from features.vocabulary import OOV_DROP, OOV_MODES
@@ -15,6 +16,10 @@ COMPRESSIONS = (GZIP, NONE)
 MAX_IMPRESSIONS_PER_RECORD = 16384
 
 MIB = 1 << 20
+
+# A split becomes a folder of the output, beside these.
+_PARTS = frozenset({names.VOCABULARY_DIR, names.REPORT_DIR, names.REJECTED_DIR})
+_SPLIT = re.compile("[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
 class OptionsError(ValueError):
@@ -38,6 +43,7 @@ class Options:
         vocabulary: folder of an existing vocabulary to use instead of building one.
         max_rejected: largest allowed share of rejected rows, from 0 to 1.
         overwrite: whether a complete output folder may be replaced.
+        keep_temporary: whether a failed run leaves its intermediate files.
         test_fraction: share of requests that go to the test split of a log that is not split into files.
         seed: of the order of the requests.
         shards: record files of the largest split; 0: one for each 32 MiB of raw log, at least 8.
@@ -57,6 +63,7 @@ class Options:
     vocabulary: str = ""
     max_rejected: float = 0.01
     overwrite: bool = False
+    keep_temporary: bool = False
     test_fraction: float = 0.2
     seed: int = 0
     shards: int = 0
@@ -67,7 +74,7 @@ class Options:
         self._require("input_dir", bool(self.input_dir), "a folder")
         self._require("output_dir", bool(self.output_dir), "a folder")
         self._require("input_format", self.input_format in names.INPUT_FORMATS, ", ".join(names.INPUT_FORMATS))
-        self._require("splits", bool(self.splits) and len(set(self.splits)) == len(self.splits), "distinct names")
+        self._require_splits()
         self._require("min_count", self.min_count >= 1, "1 or more")
         allowed = f"0 (whole requests) to {MAX_IMPRESSIONS_PER_RECORD}"
         fits = 0 <= self.impressions_per_record <= MAX_IMPRESSIONS_PER_RECORD
@@ -83,6 +90,16 @@ class Options:
                 f"--splits={','.join(self.splits)}: the vocabulary is built from the split {names.TRAIN}, "
                 "which is not among them; add it or give --vocabulary=DIR"
             )
+
+    def _require_splits(self) -> None:
+        if not self.splits or len({split.lower() for split in self.splits}) != len(self.splits):
+            raise OptionsError(f"--splits={','.join(self.splits)}: allowed are names unlike each other")
+        for split in self.splits:
+            if not _SPLIT.fullmatch(split) or split.lower() in _PARTS:
+                raise OptionsError(
+                    f"--splits={','.join(self.splits)}: {split!r} cannot be the name of a split; allowed are letters, "
+                    f"digits, - and _, a letter or digit first, but not {', '.join(sorted(_PARTS))}"
+                )
 
     def _require(self, name: str, holds: bool, allowed: str) -> None:
         if not holds:

@@ -9,7 +9,8 @@ import threading
 from collections.abc import Iterator
 from typing import TextIO
 
-from preprocess import pipeline, storage
+import storage
+from preprocess import pipeline
 from preprocess.job import Job
 
 _SECONDS = 0.5
@@ -46,7 +47,7 @@ def _totals(job: Job) -> dict[str, tuple[tuple[str, ...], int]]:
     return {
         "blocks parsed": (("parsed",), len(pipeline.first_tasks(job))),
         "partitions joined": (("joined",), job.partitions.count),
-        "files written": (tuple(shards), sum(shards.values())),
+        "files written": (tuple(map(job.records_dir, shards)), sum(shards.values())),
     }
 
 

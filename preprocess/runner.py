@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import os
 import re
 from collections.abc import Iterator, Sequence
 
@@ -22,6 +21,7 @@ from apache_beam.options.pipeline_options import (
 from preprocess import pipeline
 from preprocess.job import Job
 from preprocess.options import OptionsError
+from storage import process
 
 # Named in full: "DirectRunner" chooses among several runners, and one of them it would first have to download.
 _LOCAL_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
@@ -56,7 +56,7 @@ def beam_options(arguments: Sequence[str]) -> PipelineOptions:
         options.view_as(StandardOptions).runner = _LOCAL_RUNNER
         direct = options.view_as(DirectOptions)
         if not any(argument.startswith("--direct_num_workers") for argument in arguments):
-            direct.direct_num_workers = len(os.sched_getaffinity(0))
+            direct.direct_num_workers = process.cores()
         if not any(argument.startswith(_MODE_FLAG) for argument in arguments):
             # Arrow, NumPy and zlib release the interpreter's lock, and threads start two seconds sooner than processes.
             direct.direct_running_mode = "multi_threading" if direct.direct_num_workers != 1 else "in_memory"

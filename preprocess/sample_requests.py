@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
+import storage
 from features import names, raw_requests
 from features.raw_requests import RawLogError, RawRequest, Values
 from features.schema import Field, Schema
-from preprocess import storage
 from preprocess.columns import ragged, rows
 from preprocess.columns.rows import Rows
 from preprocess.job import Job

@@ -14,9 +14,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
+import storage
 from features import names
 from features.vocabulary import ID_DTYPE, KEY_DTYPE, OOV, Vocabulary
-from preprocess import storage
 from preprocess.columns import segments
 from preprocess.job import Job
 from preprocess.join import counting, partition_joiner

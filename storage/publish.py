@@ -229,7 +229,7 @@ def _finish(folder: str, journal: _Journal) -> None:
     assert by is not None, "written by Output.publish"
     ownership.mark(folder, by, tuple(journal.files))
     # Not empty: some stores refuse empty objects.
-    files.write(join(folder, SUCCESS_FILE), [journal.run.encode() + b"\n"])
+    files.write(join(folder, SUCCESS_FILE), [b"complete\n"])
     files.remove(join(folder, JOURNAL_FILE))
     _remove_failed(folder)
     _remove_run(temporary)

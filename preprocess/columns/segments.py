@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from preprocess import storage
+import storage
 
 Arrays = dict[str, np.ndarray]
 Buffer = memoryview | bytes

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 
+import storage
 from features import names
-from preprocess import storage
 from preprocess.columns import rows, segments
 from preprocess.columns.rows import Rejects, Rows
 from preprocess.job import Job
@@ -97,7 +97,7 @@ def _pieces(job: Job, block: Block, file: InputFile) -> Iterator[Parsed]:
     else:
         reader = AliccpReader(job.schema, file.is_context)
     if file.compressed:
-        pieces = lines.stream(file.path, file.compression, job.options.block_size, file.first)
+        pieces = lines.stream(file, job.options.block_size, file.first)
     else:
         pieces = iter([lines.read_block(file.path, block.start, block.end, file.first)])
     for piece in pieces:

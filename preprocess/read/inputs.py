@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
+import gzip
 import os
 from collections.abc import Iterator
+from typing import BinaryIO, cast
 
 import pyarrow.parquet
-from apache_beam.io.filesystem import CompressionTypes
 
+import storage
 from features import names, row_places
 from features.schema import ID, Schema
-from preprocess import storage
 from preprocess.options import Options
 
 # Raw bytes for a compressed byte, to estimate how much a compressed file holds.
@@ -54,10 +56,11 @@ class InputFile:
         """Whether it can only be read from begin to end."""
         return self.path.endswith(names.GZIP_SUFFIX)
 
-    @property
-    def compression(self) -> str:
-        """Beam's name of the compression."""
-        return CompressionTypes.GZIP if self.compressed else CompressionTypes.UNCOMPRESSED
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[BinaryIO]:
+        """Opens the file for reading its uncompressed bytes."""
+        with storage.reading(self.path) as opened:
+            yield cast(BinaryIO, gzip.GzipFile(fileobj=opened)) if self.compressed else opened
 
     @property
     def raw_size(self) -> int:
@@ -170,7 +173,7 @@ def _with_columns(file: InputFile, options: Options, schema: Schema) -> InputFil
 
 
 def _with_header(file: InputFile) -> InputFile:
-    with storage.reading(file.path, file.compression) as opened:
+    with file.reading() as opened:
         begin = opened.read(_HEADER_LIMIT)
     line, newline, _ = begin.partition(b"\n")
     try:

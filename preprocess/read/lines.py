@@ -9,7 +9,8 @@ from typing import BinaryIO
 import numpy as np
 import pyarrow as pa
 
-from preprocess import storage
+import storage
+from preprocess.read.inputs import InputFile
 
 _NEWLINE = 0x0A
 # The rest of a line that begins in a block is read in steps of this size.
@@ -99,12 +100,12 @@ def _rest_of_line(file: BinaryIO, data: bytes) -> bytes:
     return rest
 
 
-def stream(path: str, compression: str, block_size: int, first: int) -> Iterator[Lines]:
+def stream(file: InputFile, block_size: int, first: int) -> Iterator[Lines]:
     """The lines of a compressed file, which has no random access, in blocks of about `block_size` bytes."""
-    with storage.reading(path, compression) as file:
-        file.read(first)
+    with file.reading() as opened:
+        opened.read(first)
         rest, offset = b"", first
-        while part := file.read(block_size):
+        while part := opened.read(block_size):
             data = rest + part
             cut = data.rfind(b"\n") + 1
             rest = data[cut:]

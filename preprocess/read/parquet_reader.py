@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet
 
+import storage
 from features import row_places
 from features.schema import Field, Schema
-from preprocess import storage
 from preprocess.columns import ragged
 from preprocess.read import table_rows
 from preprocess.read.inputs import InputError, InputFile

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+import storage
 from features import names, reject_reasons
 from features.schema import Field
-from preprocess import pipeline, storage, vocabulary_builder
+from preprocess import pipeline, vocabulary_builder
 from preprocess.columns import rows
 from preprocess.job import Job
 from preprocess.join import duplicates, partition_joiner
@@ -181,12 +182,12 @@ def _by_reason(report: Report) -> str:
     )
 
 
-def describe_rejects(report: Report, options: Options) -> str:
-    """Message for more rejected rows than allowed."""
+def describe_rejects(report: Report, options: Options, folder: str) -> str:
+    """Message for more rejected rows than allowed; they are in `folder`."""
     rejected = sum(report.rejected.values())
     lines = [
         f"{rejected:,} of {report.input['rows']:,} rows rejected, more than --max_rejected={options.max_rejected:g} "
-        f"{_by_reason(report)}; all are in {storage.join(options.output_dir, names.REJECTED_DIR)}, for example:"
+        f"{_by_reason(report)}; all are in {storage.join(folder, names.REJECTED_DIR)}, for example:"
     ]
     lines += [
         f"  {sample['file']} at {sample['offset']}: {sample['reason']}: {sample['row']!r:.200}"

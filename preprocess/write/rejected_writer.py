@@ -10,8 +10,8 @@ from typing import BinaryIO
 
 import numpy as np
 
+import storage
 from features import reject_reasons, row_places
-from preprocess import storage
 from preprocess.columns import rows
 from preprocess.columns.rows import Rejects
 from preprocess.job import Job
@@ -109,7 +109,7 @@ def _rows_at(file: InputFile, offsets: Sequence[int]) -> Iterator[bytes]:
     if file.row_groups:
         yield from parquet_reader.rows_at(file.path, list(offsets))
         return
-    with storage.reading(file.path, file.compression) as opened:
+    with file.reading() as opened:
         place = 0
         for offset in offsets:
             if file.compressed:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+import storage
 from features.vocabulary import UNKNOWN, Vocabulary
-from preprocess import storage
 from preprocess.columns import rows
 from preprocess.job import Job
 from preprocess.join import partition_joiner, piece

@@ -14,10 +14,11 @@ import tensorflow as tf
 from random_logs import LogWriter, aliccp_schema
 
 from features import names, parse_spec, reject_reasons, schema_file
-from preprocess import command, output_folder, pipeline
+from preprocess import command, pipeline
 from preprocess.options import Options
 from simulate.options import Options as SimulationOptions
 from simulate.simulation import simulate
+from storage import ownership, publish
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +50,9 @@ def start(log, out, *flags):
 
 
 def contents(out):
-    """Digest of every file of an output, by its path. Reports hold times."""
-    paths = [path for path in sorted(out.rglob("*")) if path.is_file() and path.parent.name != names.REPORT_DIR]
+    """Digest of every file of an output, by its path. Reports and the mark hold times."""
+    found = [path for path in sorted(out.rglob("*")) if path.is_file()]
+    paths = [path for path in found if path.parent.name != names.REPORT_DIR and path.name != ownership.MARK_FILE]
     return {str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
 
 
@@ -126,11 +128,11 @@ def test_a_dask_cluster_of_two_processes_writes_equal_bytes(log, whole, tmp_path
     assert contents(tmp_path / "out") == contents(whole)
 
 
-@pytest.mark.parametrize("moment", ["parsed", "joined", "train"])
+@pytest.mark.parametrize("moment", ["parsed", "joined", "records/train"])
 def test_a_killed_run_is_never_complete_and_a_rerun_succeeds(log, whole, tmp_path, moment):
     out = tmp_path / "out"
     process = start(log, out, "--block_size=30000", "--direct_num_workers=1")
-    temporary = out / output_folder.TEMPORARY
+    temporary = out / publish.TEMPORARY
     while process.poll() is None and not list(temporary.glob(f"*/{moment}/*")):
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
@@ -145,7 +147,7 @@ def test_a_complete_output_is_refused_and_replaced_on_demand(log, whole, tmp_pat
     out = tmp_path / "out"
     run_alone(log, out)
     before = contents(out)
-    with pytest.raises(output_folder.OutputError, match="--overwrite"):
+    with pytest.raises(publish.OutputError, match="--overwrite"):
         run_alone(log, out)
     assert contents(out) == before
     run_alone(log, out, overwrite=True, min_count=10**6)
@@ -154,7 +156,7 @@ def test_a_complete_output_is_refused_and_replaced_on_demand(log, whole, tmp_pat
 
 def test_a_folder_of_other_files_is_refused(log, tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(output_folder.OutputError, match="not of this job"):
+    with pytest.raises(publish.OutputError, match="no run of this command made"):
         run_alone(log, tmp_path, overwrite=True)
     assert (tmp_path / "thesis.txt").exists()
 
@@ -163,7 +165,7 @@ def test_too_many_rejected_rows_fail_the_job_with_counts_and_a_sample(log, tmp_p
     with pytest.raises(command.TooManyRejectsError, match=r"(?s)--max_rejected=0.001.*blank_line.*common_features"):
         run_alone(log, tmp_path / "out", max_rejected=0.001)
     assert not (tmp_path / "out" / names.SUCCESS_FILE).exists()
-    assert list((tmp_path / "out" / names.REJECTED_DIR).rglob("*.jsonl"))
+    assert list((tmp_path / "out" / publish.FAILED / names.REJECTED_DIR).rglob("*.jsonl"))
     run_alone(log, tmp_path / "out")
     assert (tmp_path / "out" / names.SUCCESS_FILE).exists()
 

@@ -1,19 +1,22 @@
-"""Input and output on an object store: the same files as on disk."""
+"""Input and output on a store (here in memory; tests/stores has real ones): the same files as on disk."""
 
 import pathlib
+import uuid
 
 import pytest
-from object_store import OBJECTS, SCHEME, ObjectStore  # noqa: F401 Beam finds the class by its scheme
 from random_logs import LogWriter, aliccp_schema, table_schema
 
+import storage
 from features import names, schema_file
-from preprocess import command, output_folder, pipeline
+from preprocess import command, pipeline
 from preprocess.options import Options
+from storage import ownership, publish
 
 
-@pytest.fixture(autouse=True)
-def _empty():
-    OBJECTS.clear()
+@pytest.fixture
+def store():
+    """A folder of its own in fsspec's store in memory."""
+    return f"memory://{uuid.uuid4().hex}"
 
 
 def run(folder, input_dir, output_dir, input_format, **more):
@@ -30,7 +33,7 @@ def run(folder, input_dir, output_dir, input_format, **more):
 
 
 @pytest.mark.parametrize("input_format", [names.ALICCP, names.CSV, names.PARQUET])
-def test_remote_output_equals_local_output(tmp_path, input_format):
+def test_remote_output_equals_local_output(tmp_path, store, input_format):
     schema = aliccp_schema(True) if input_format == names.ALICCP else table_schema(True, True)
     (tmp_path / "schema.yaml").write_text(schema_file.dump(schema))
     (tmp_path / "raw").mkdir()
@@ -41,12 +44,17 @@ def test_remote_output_equals_local_output(tmp_path, input_format):
         )
     run(tmp_path, tmp_path / "raw", tmp_path / "out", input_format)
     for path in (tmp_path / "raw").iterdir():
-        OBJECTS[f"{SCHEME}://raw/{path.name}"] = path.read_bytes()
-    run(tmp_path, f"{SCHEME}://raw", f"{SCHEME}://out", input_format, block_size=400)
-    remote = {path.removeprefix(f"{SCHEME}://out/"): data for path, data in OBJECTS.items() if "://out/" in path}
+        storage.write(f"{store}/raw/{path.name}", [path.read_bytes()])
+    run(tmp_path, f"{store}/raw", f"{store}/out", input_format, block_size=400)
+    remote = {path.removeprefix(f"{store}/out/"): storage.read(path) for path, _ in storage.walk(f"{store}/out")}
     local = {str(path.relative_to(tmp_path / "out")): path.read_bytes() for path in files(tmp_path / "out")}
     assert remote.keys() == local.keys()
-    but = (names.REPORT_DIR, names.REJECTED_DIR, f"{names.VOCABULARY_DIR}/{names.SAMPLE_REQUESTS_FILE}")
+    but = (
+        ownership.MARK_FILE,
+        names.REPORT_DIR,
+        names.REJECTED_DIR,
+        f"{names.VOCABULARY_DIR}/{names.SAMPLE_REQUESTS_FILE}",
+    )
     assert {p: d for p, d in remote.items() if not p.startswith(but)} == {
         p: d for p, d in local.items() if not p.startswith(but)
     }
@@ -54,8 +62,8 @@ def test_remote_output_equals_local_output(tmp_path, input_format):
     assert {p: d for p, d in remote.items() if p.startswith(rows) and p.endswith(".raw")} == {
         p: d for p, d in local.items() if p.startswith(rows) and p.endswith(".raw")
     }
-    with pytest.raises(output_folder.OutputError, match="--overwrite"):
-        run(tmp_path, f"{SCHEME}://raw", f"{SCHEME}://out", input_format)
+    with pytest.raises(publish.OutputError, match="--overwrite"):
+        run(tmp_path, f"{store}/raw", f"{store}/out", input_format)
 
 
 def files(folder: pathlib.Path):

@@ -3,9 +3,9 @@
 import gzip
 
 import pytest
-from apache_beam.io.filesystem import CompressionTypes
 
 from preprocess.read import lines
+from preprocess.read.inputs import InputFile
 
 TEXTS = [b"", b"\n", b"a\nbb\n\nccc\n", b"no end", b"header\nrow\r\nlast", b"\n\n\n", b"x" * 200_000 + b"\ny\n"]
 
@@ -43,7 +43,7 @@ def test_blocks_cover_the_file(tmp_path, data, size, with_header):
 def test_a_compressed_file_gives_the_same_lines(tmp_path, data, size):
     path = tmp_path / "file.gz"
     path.write_bytes(gzip.compress(data))
-    pieces = list(lines.stream(str(path), CompressionTypes.GZIP, size, 0))
+    pieces = list(lines.stream(InputFile(0, str(path), 1, None), size, 0))
     whole = lines.split(data, 0)
     assert [(o, p.line(i)) for p in pieces for i, o in enumerate(p.offsets())] == [
         (o, whole.line(i)) for i, o in enumerate(whole.offsets())
