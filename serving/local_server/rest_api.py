@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 import re
 import time
@@ -24,6 +25,12 @@ _VERSION = r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
 _CALL_PATH = re.compile(rf"/v1/models/(?P<name>[^/:]+){_VERSION}:(?P<method>classify|regress|predict)", re.IGNORECASE)
 _LOOK_PATH = re.compile(rf"/v1/models(?:/(?P<name>[^/:]+))?{_VERSION}(?:/(?P<metadata>metadata))?", re.IGNORECASE)
 _MAX_VERSION = (1 << 63) - 1
+# protobuf 5 gave the argument that writes out defaults another name.
+_WITH_DEFAULTS = {
+    name: True
+    for name in ("including_default_value_fields", "always_print_fields_with_no_presence")
+    if name in inspect.signature(json_format.MessageToJson).parameters
+}
 
 _Outputs = TypeVar("_Outputs")
 
@@ -131,8 +138,4 @@ class RestApi:
 
 def _json_text(message: Any) -> str:
     # Snake case where the message says so itself; defaults written out, as TensorFlow Serving does.
-    return str(
-        json_format.MessageToJson(
-            message, including_default_value_fields=True, preserving_proto_field_name=True, indent=1
-        )
-    )
+    return str(json_format.MessageToJson(message, preserving_proto_field_name=True, indent=1, **_WITH_DEFAULTS))

@@ -1,4 +1,3 @@
-import numpy as np
 import pytest
 import tensorflow as tf
 from record_examples import Request, example, random_requests, small_schema, write_records
@@ -83,7 +82,7 @@ def test_files_plain_and_gzipped(tmp_path):
         path = str(tmp_path / name)
         write_records(path, SCHEMA, requests)
         read = list(tf.data.TFRecordDataset(path, compression).as_numpy_iterator())
-        check(tf.io.parse_example(np.array(read), parse_spec.record_spec(SCHEMA)) | labels(read), requests)
+        check(tf.io.parse_example(tf.constant(read), parse_spec.record_spec(SCHEMA)) | labels(read), requests)
 
 
 def labels(serialized):
