@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+import google_crc32c
 import numpy as np
 
 import storage
@@ -18,6 +19,7 @@ FORMAT_VERSION = 1
 UNKNOWN = -1
 KEY_DTYPE = np.dtype("<i8")
 ID_DTYPE = np.dtype("<i4")
+_CHECKSUM_BLOCK = 1 << 22
 
 # In `statistics`: what becomes of ids that the vocabulary does not have, in a field with many.
 OOV = "oov"
@@ -37,9 +39,12 @@ class Vocabulary:
     Attributes:
         schema: of the log that the vocabulary was built from.
         keys: int64 [n], ascending.
-        ids: int32 [n], new id of each key; ids from schema.reserved_ids on, frequent keys first.
+        ids: int32 [n], new id of each key; ids from schema.reserved_ids on, frequent keys first, and behind them those
+            that later days added.
         boundaries: bucket boundaries of each field of type number.
         statistics: what the job wrote beside it: min_count, per-field counts kept and dropped, OOV (drop where absent).
+        unused_ids: ids below `size` that no key has: those of keys that were evicted.
+        generation: its number, its parent's checksum, and what it carried, added and evicted.
     """
 
     schema: Schema
@@ -47,6 +52,8 @@ class Vocabulary:
     ids: np.ndarray
     boundaries: dict[str, tuple[float, ...]] = dataclasses.field(default_factory=dict)
     statistics: dict[str, Any] = dataclasses.field(default_factory=dict)
+    unused_ids: int = 0
+    generation: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         missing = [f.name for f in self.schema.fields if f.type == NUMBER and f.name not in self.boundaries]
@@ -57,8 +64,12 @@ class Vocabulary:
 
     @property
     def size(self) -> int:
-        """Number of new ids, the reserved ones included: rows of an embedding table."""
-        return self.schema.reserved_ids + len(self.keys)
+        """Number of new ids, reserved and unused ones included: rows of an embedding table."""
+        return self.schema.reserved_ids + len(self.keys) + self.unused_ids
+
+    def checksum(self) -> str:
+        """Of which key has which id: 16 hexadecimal digits, the CRC-32C of the keys and that of the ids."""
+        return "".join(f"{_crc(array):08x}" for array in (self.keys, self.ids))
 
     @property
     def drops_unknown(self) -> bool:
@@ -87,6 +98,9 @@ class Vocabulary:
             "size": self.size,
             "reserved_ids": self.schema.reserved_ids,
             "kept_ids": len(self.keys),
+            "unused_ids": self.unused_ids,
+            "checksum": self.checksum(),
+            "generation": self.generation,
             "fields": {
                 field.name: {"missing_id": self.schema.missing_id(field), "oov_id": self.schema.oov_id(field)}
                 for field in self.schema.fields
@@ -139,7 +153,17 @@ def load(directory: str, read: Callable[[str], bytes] | None = None) -> Vocabula
         ids=_array(os.path.join(directory, names.VOCABULARY_IDS_FILE), ID_DTYPE, count, read),
         boundaries={name: tuple(edges) for name, edges in description["boundaries"].items()},
         statistics=description["statistics"],
+        unused_ids=description.get("unused_ids", 0),
+        generation=description.get("generation", {}),
     )
+
+
+def _crc(array: np.ndarray) -> int:
+    """CRC-32C of an array, block by block: it may be larger than memory."""
+    found = 0
+    for start in range(0, len(array), _CHECKSUM_BLOCK):
+        found = google_crc32c.extend(found, np.ascontiguousarray(array[start : start + _CHECKSUM_BLOCK]).tobytes())
+    return found
 
 
 def _array(path: str, dtype: np.dtype, count: int, read: Callable[[str], bytes] | None) -> np.ndarray:

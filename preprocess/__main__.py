@@ -55,6 +55,31 @@ flags.DEFINE_string(
     _DEFAULTS["vocabulary"],
     "Folder of an existing vocabulary to use: for a new day's log, or a test split alone.",
 )
+flags.DEFINE_string(
+    "previous_vocabulary",
+    _DEFAULTS["previous_vocabulary"],
+    "Folder of the vocabulary of the day before: its ids stay, new ones are added.",
+)
+flags.DEFINE_float(
+    "count_half_life_days",
+    _DEFAULTS["count_half_life_days"],
+    "With --previous_vocabulary: days after which a count of earlier days is half; 0: never.",
+)
+flags.DEFINE_float("elapsed_days", _DEFAULTS["elapsed_days"], "With --previous_vocabulary: days from its log to this.")
+flags.DEFINE_float(
+    "evict_below",
+    _DEFAULTS["evict_below"],
+    "With --previous_vocabulary: free an id whose decayed count falls below this; 0: never.",
+)
+flags.DEFINE_list("add_fields", [], "Fields of the schema that --previous_vocabulary does not have.")
+flags.DEFINE_list("remove_fields", [], "Fields of --previous_vocabulary that the schema does not have any more.")
+for _name, _text in (
+    ("warn_psi", "population stability index of a field against the days before"),
+    ("warn_new_share", "share of a field's values whose ids the vocabulary before did not have"),
+    ("warn_coverage_change", "change of the share of impressions that have a field"),
+    ("warn_rate_change", "relative change of the click rate or the conversion rate"),
+):
+    flags.DEFINE_float(_name, _DEFAULTS[_name], f"Warn on the terminal and in the report above this {_text}.")
 flags.DEFINE_float(
     "max_rejected", _DEFAULTS["max_rejected"], "Fail if more than this share of rows is rejected (0 to 1)."
 )
@@ -78,6 +103,7 @@ flags.DEFINE_integer(
 flags.DEFINE_integer("block_size", _DEFAULTS["block_size"], "Bytes of input that a worker parses at a time.")
 flags.DEFINE_integer("piece_size", _DEFAULTS["piece_size"], "Bytes of parsed rows that a worker joins at a time.")
 
+_LISTS = ("splits", "add_fields", "remove_fields")
 _EXPECTED_ERRORS = (ValueError, OSError)
 
 
@@ -110,7 +136,9 @@ def _run(arguments: list[str]) -> None:
 
     try:
         values = {name: getattr(flags.FLAGS, name) for name in _DEFAULTS}
-        made = command.run(settings.Options(**{**values, "splits": tuple(values["splits"])}), arguments[1:])
+        made = command.run(
+            settings.Options(**{**values, **{name: tuple(values[name]) for name in _LISTS}}), arguments[1:]
+        )
     except _EXPECTED_ERRORS as error:
         sys.exit(f"preprocess: {error}")
     print(report.summary(made))

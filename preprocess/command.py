@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 import storage
 from features import names, schema_file, vocabulary
 from features.schema import Schema
-from preprocess import partition, progress, runner, sample_requests, stores, vocabulary_builder
+from preprocess import partition, progress, runner, sample_requests, stores, vocabulary_folder
+from preprocess.generations import fields
 from preprocess.job import Job
 from preprocess.options import Options, OptionsError
 from preprocess.read import inputs
@@ -62,7 +63,7 @@ def _publish(job: Job, output: Output, started: float) -> report.Report:
     """Makes what is still missing, and puts all in place only then."""
     options = job.options
     if options.vocabulary:
-        vocabulary_builder.save_folder(job.load_vocabulary(), job.path(names.VOCABULARY_DIR))
+        vocabulary_folder.copy(options.vocabulary, job.path(names.VOCABULARY_DIR))
     sample_requests.write(job)
     made = report.collect(job, started)
     report.write(made, job.path(names.REPORT_DIR))
@@ -82,25 +83,40 @@ def _say(line: str) -> None:
 
 def _refuse_overlap(options: Options) -> None:
     schema = "" if options.schema in schema_file.bundled_names() else options.schema
-    inputs_ = {"input_dir": options.input_dir, "vocabulary": options.vocabulary, "schema": schema}
+    inputs_ = {
+        "input_dir": options.input_dir,
+        "vocabulary": options.vocabulary,
+        "previous_vocabulary": options.previous_vocabulary,
+        "schema": schema,
+    }
     storage.refuse_overlap({"output_dir": options.output_dir}, inputs_)
 
 
 def load_schema(options: Options) -> Schema:
     """The schema of the options; it must be the vocabulary's where one is given."""
     schema = schema_file.load(options.schema)
+    if options.previous_vocabulary:
+        loaded = vocabulary_folder.load(options.previous_vocabulary)
+        _refuse_other_oov(options, loaded, "previous_vocabulary")
+        fields.refuse_unannounced(options, loaded.schema, schema)
     if options.vocabulary:
-        loaded = vocabulary.load(options.vocabulary)
+        loaded = vocabulary_folder.load(options.vocabulary)
         known = loaded.schema
-        if loaded.drops_unknown != (options.oov == vocabulary.OOV_DROP):
-            built = vocabulary.OOV_DROP if loaded.drops_unknown else vocabulary.OOV_BUCKET
-            raise OptionsError(
-                f"--oov={options.oov}: --vocabulary={options.vocabulary} was built with --oov={built}, and its models "
-                f"expect that; give --oov={built}"
-            )
+        _refuse_other_oov(options, loaded, "vocabulary")
         if known != schema:
             raise OptionsError(
                 f"--vocabulary={options.vocabulary}: was built for schema {known.name}, whose fields or columns differ "
                 f"from --schema={options.schema}; give --schema={options.vocabulary}/{names.SCHEMA_FILE}"
             )
     return schema
+
+
+def _refuse_other_oov(options: Options, loaded: vocabulary.Vocabulary, flag: str) -> None:
+    """Raises OptionsError where --oov is not what the vocabulary's models expect."""
+    if loaded.drops_unknown == (options.oov == vocabulary.OOV_DROP):
+        return
+    built = vocabulary.OOV_DROP if loaded.drops_unknown else vocabulary.OOV_BUCKET
+    raise OptionsError(
+        f"--oov={options.oov}: --{flag}={getattr(options, flag)} was built with --oov={built}, and its models expect "
+        f"that; give --oov={built}"
+    )

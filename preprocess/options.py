@@ -41,6 +41,16 @@ class Options:
         compression: GZIP or NONE.
         oov: what becomes of filtered and unknown ids in a field with many: `drop` or `bucket`.
         vocabulary: folder of an existing vocabulary to use instead of building one.
+        previous_vocabulary: folder of the vocabulary of the day before, whose ids stay; empty: a first day.
+        count_half_life_days: after so many days a count of earlier days is half; 0: never.
+        elapsed_days: days from the log of the previous vocabulary to this one.
+        evict_below: an id is freed when its decayed count falls below this; 0: never.
+        add_fields: fields of the schema that the previous vocabulary does not have.
+        remove_fields: fields of the previous vocabulary that the schema does not have any more.
+        warn_psi: population stability index of a field above which the report warns.
+        warn_new_share: share of a field's values with unknown ids above which it warns.
+        warn_coverage_change: change of a field's coverage above which it warns.
+        warn_rate_change: relative change of the click or conversion rate above which it warns.
         max_rejected: largest allowed share of rejected rows, from 0 to 1.
         overwrite: whether a complete output folder may be replaced.
         keep_temporary: whether a failed run leaves its intermediate files.
@@ -61,6 +71,16 @@ class Options:
     compression: str = GZIP
     oov: str = OOV_DROP
     vocabulary: str = ""
+    previous_vocabulary: str = ""
+    count_half_life_days: float = 14.0
+    elapsed_days: float = 1.0
+    evict_below: float = 0.0
+    add_fields: tuple[str, ...] = ()
+    remove_fields: tuple[str, ...] = ()
+    warn_psi: float = 0.25
+    warn_new_share: float = 0.5
+    warn_coverage_change: float = 0.1
+    warn_rate_change: float = 0.5
     max_rejected: float = 0.01
     overwrite: bool = False
     keep_temporary: bool = False
@@ -91,6 +111,8 @@ class Options:
                 "which is not among them; add it or give --vocabulary=DIR"
             )
 
+        self._check_days()
+
     def _require_splits(self) -> None:
         if not self.splits or len({split.lower() for split in self.splits}) != len(self.splits):
             raise OptionsError(f"--splits={','.join(self.splits)}: allowed are names unlike each other")
@@ -100,6 +122,23 @@ class Options:
                     f"--splits={','.join(self.splits)}: {split!r} cannot be the name of a split; allowed are letters, "
                     f"digits, - and _, a letter or digit first, but not {', '.join(sorted(_PARTS))}"
                 )
+
+    def _check_days(self) -> None:
+        self._require("count_half_life_days", self.count_half_life_days >= 0, "0 (never) or more")
+        self._require("elapsed_days", self.elapsed_days >= 0, "0 or more")
+        for name in ("warn_psi", "warn_new_share", "warn_coverage_change", "warn_rate_change"):
+            self._require(name, getattr(self, name) >= 0, "0 or more")
+        allowed = f"0 (never) to --min_count={self.min_count}"
+        self._require("evict_below", 0 <= self.evict_below <= self.min_count, allowed)
+        if self.previous_vocabulary and self.vocabulary:
+            raise OptionsError(
+                "--vocabulary and --previous_vocabulary: give one. The first is used as it is; new ids are added to "
+                "the second"
+            )
+        if self.previous_vocabulary and names.TRAIN not in self.splits:
+            raise OptionsError(f"--previous_vocabulary: new ids come from the split {names.TRAIN}; add it to --splits")
+        for name in ("add_fields", "remove_fields"):
+            self._require(name, bool(self.previous_vocabulary) or not getattr(self, name), "--previous_vocabulary only")
 
     def _require(self, name: str, holds: bool, allowed: str) -> None:
         if not holds:

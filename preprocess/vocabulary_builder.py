@@ -15,9 +15,10 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 import storage
-from features import names
 from features.vocabulary import ID_DTYPE, KEY_DTYPE, OOV, Vocabulary
+from preprocess import vocabulary_folder
 from preprocess.columns import segments
+from preprocess.generations import history, next_vocabulary
 from preprocess.job import Job
 from preprocess.join import counting, partition_joiner
 from preprocess.join.counting import Counts
@@ -27,6 +28,8 @@ COUNTED = "counted.plan"
 _ENTRIES_PER_RANGE = 1 << 22
 _MIN_ENTRIES_PER_RANGE = 1 << 18
 _MIN_RANGES = 4
+_COLUMNS = ("keys", "counts", "fields")
+_DTYPES = (("keys", KEY_DTYPE), ("counts", history.COUNT_DTYPE), ("fields", history.FIELD_DTYPE))
 _MIN_KEY, _MAX_KEY = -(1 << 63), (1 << 63) - 1
 
 
@@ -49,7 +52,8 @@ class CountedRange:
 
     Attributes:
         number: of the range.
-        path: file of the keys that are kept, ascending, and their counts.
+        path: file of two segments: the keys that are kept, ascending, with counts and fields, and the other ones.
+        edges: of the segments, int64 [3].
         kept: number of these keys.
         frequencies: distinct counts of all keys, ascending, and how many keys have each: int64 [2, counts].
         ids_by_field: number of distinct keys of each field, kept and in all: int64 [2, fields].
@@ -57,6 +61,7 @@ class CountedRange:
 
     number: int
     path: str
+    edges: np.ndarray
     kept: int
     frequencies: np.ndarray
     ids_by_field: np.ndarray
@@ -83,11 +88,15 @@ def merge_range(job: Job, task: KeyRange) -> CountedRange:
     merged = counting.merge([part for found in joined for run in found.runs for part in _in_range(run, task)])
     kept = merged.counts >= job.options.min_count
     path = job.path("kept", f"{task.number:05d}")
-    segments.write(path, [{"keys": merged.keys[kept], "counts": merged.counts[kept]}])
+    edges = segments.write(path, [_chosen(merged, kept), _chosen(merged, ~kept)])
     count = len(job.schema.fields)
     by_field = [np.bincount(fields, minlength=count) for fields in (merged.fields[kept], merged.fields)]
     frequencies = np.stack(np.unique(merged.counts, return_counts=True))
-    return CountedRange(task.number, path, int(kept.sum()), frequencies, np.stack(by_field))
+    return CountedRange(task.number, path, edges, int(kept.sum()), frequencies, np.stack(by_field))
+
+
+def _chosen(counts: Counts, chosen: np.ndarray) -> segments.Arrays:
+    return {name: getattr(counts, name)[chosen] for name in _COLUMNS}
 
 
 def _in_range(run: CountRun, task: KeyRange) -> Iterator[Counts]:
@@ -99,14 +108,16 @@ def _in_range(run: CountRun, task: KeyRange) -> Iterator[Counts]:
             np.searchsorted(arrays["keys"], task.first, side="left"),
             np.searchsorted(arrays["keys"], task.last, side="right"),
         )
-        yield Counts(*(arrays[name][chosen] for name in ("keys", "counts", "fields")))
+        yield Counts(*(arrays[name][chosen] for name in _COLUMNS))
 
 
 def plan_records(job: Job, counted: Sequence[CountedRange]) -> list[tuple[str, int]]:
     """Numbers the kept keys and writes the vocabulary. Tasks: the shards of all splits."""
     ranges = sorted(counted, key=lambda found: found.number)
     job.save(COUNTED, ranges)
-    if not job.options.vocabulary:
+    if job.options.previous_vocabulary:
+        next_vocabulary.save(job, _day(ranges), partition_joiner.boundaries(job))
+    elif not job.options.vocabulary:
         _save(job, ranges)
     return [(split, shard) for split, count in job.partitions.shards.items() for shard in range(count)]
 
@@ -125,23 +136,43 @@ def _save(job: Job, ranges: Sequence[CountedRange]) -> None:
         ids=_array(ids_path, ID_DTYPE),
         boundaries=partition_joiner.boundaries(job),
         statistics=_statistics(job, ranges),
+        generation={"number": 0, "parent": None, "carried": 0, "added": size},
     )
-    save_folder(made, job.vocabulary_dir)
+    vocabulary_folder.save(made, job.vocabulary_dir)
+    _save_history(job, ranges)
 
 
-def save_folder(made: Vocabulary, folder: str) -> None:
-    """Writes a vocabulary folder, local or remote."""
-    if storage.is_local(folder):
-        storage.remove(folder)
-        made.save(folder)
-        return
-    with storage.local_folder() as temporary:
-        made.save(storage.join(temporary, names.VOCABULARY_DIR))
-        storage.move(storage.join(temporary, names.VOCABULARY_DIR), folder)
+def _save_history(job: Job, ranges: Sequence[CountedRange]) -> None:
+    """Writes what the next day's job needs to know beside the ids."""
+    columns = {
+        history.COUNTS: (_kept, "counts"),
+        history.FIELDS: (_kept, "fields"),
+        history.PENDING_KEYS: (_rare, "keys"),
+        history.PENDING_COUNTS: (_rare, "counts"),
+        history.PENDING_FIELDS: (_rare, "fields"),
+    }
+    arrays = {name: _column(read(ranges), column) for name, (read, column) in columns.items()}
+    history.write(job.vocabulary_dir, arrays)
+
+
+def _column(arrays: Iterator[segments.Arrays], name: str) -> Iterator[np.ndarray]:
+    return (found[name] for found in arrays)
+
+
+def _day(ranges: Sequence[CountedRange]) -> history.Counted:
+    """All keys of the day, ascending."""
+    parts = [*_kept(ranges), *_rare(ranges)]
+    joined = {name: np.concatenate([np.empty(0, dtype), *(part[name] for part in parts)]) for name, dtype in _DTYPES}
+    order = np.argsort(joined["keys"], kind="stable")
+    return history.Counted(*(joined[name][order] for name in _COLUMNS))
 
 
 def _kept(ranges: Iterable[CountedRange]) -> Iterator[segments.Arrays]:
-    return (segments.parse(storage.read(found.path)) for found in ranges if found.kept)
+    return (segments.read(found.path, *found.edges[:2]) for found in ranges if found.edges[0] < found.edges[1])
+
+
+def _rare(ranges: Iterable[CountedRange]) -> Iterator[segments.Arrays]:
+    return (segments.read(found.path, *found.edges[1:]) for found in ranges if found.edges[1] < found.edges[2])
 
 
 def _new_ids(reserved: int, ranges: Sequence[CountedRange]) -> Iterator[np.ndarray]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from features import names
+from preprocess import vocabulary_folder
 from preprocess.columns import segments
 from preprocess.job import Job
 from preprocess.join import counting, duplicates, piece
@@ -126,10 +127,15 @@ def boundaries(job: Job) -> dict[str, tuple[float, ...]]:
     if job.options.vocabulary:
         return job.load_vocabulary().boundaries
     found: dict[str, tuple[float, ...]] = {}
+    # A bucket must go on meaning the same numbers.
+    previous = job.options.previous_vocabulary
+    before = vocabulary_folder.load(previous).boundaries if previous else {}
     parsed: list[ParsedBlock] = job.load(duplicates.PARSED)
     for field in job.schema.fields:
         if field.boundaries:
             found[field.name] = field.boundaries
+        elif field.name in before:
+            found[field.name] = before[field.name]
         elif field.quantiles:
             parts = [block.numbers[field.name] for block in parsed if field.name in block.numbers]
             found[field.name] = quantiles.boundaries(quantiles.merge(parts), field.quantiles)

@@ -15,6 +15,7 @@ from features import names, reject_reasons
 from features.schema import Field
 from preprocess import pipeline, vocabulary_builder
 from preprocess.columns import rows
+from preprocess.generations import compare
 from preprocess.job import Job
 from preprocess.join import duplicates, partition_joiner
 from preprocess.join.partition_joiner import JoinedPartition
@@ -40,6 +41,7 @@ class Report:
         vocabulary: ids in all, kept, min_count.
         frequencies: distinct counts and the number of ids that have each.
         fields: by field: what it is, coverage and lengths by split, ids kept and dropped.
+        previous: what changed against the day before, and warnings (`generations.compare`).
         seconds: of the whole job so far, and of each step.
     """
 
@@ -50,6 +52,7 @@ class Report:
     vocabulary: dict[str, Any]
     frequencies: dict[str, list[int]]
     fields: dict[str, dict[str, Any]]
+    previous: dict[str, Any]
     seconds: dict[str, float]
 
     @property
@@ -67,6 +70,8 @@ def collect(job: Job, started: float) -> Report:
     written: list[rejected_writer.WrittenRejects] = job.load(pipeline.FINISHED)
     reasons = sum((found.reasons for found in parsed), np.zeros(256, np.int64))
     reasons += sum((found.reasons for found in joined), np.zeros(256, np.int64))
+    splits = {split: _split(job, split, joined, shards) for split in job.options.splits}
+    fields = {field.name: _field(job, field, index, shards, ranges) for index, field in enumerate(job.schema.fields)}
     return Report(
         input={
             "format": job.options.input_format,
@@ -75,12 +80,13 @@ def collect(job: Job, started: float) -> Report:
             "rows": sum(block.read for block in parsed),
             "unknown_fields": dict(sum((block.unknown for block in parsed), Counter())),
         },
-        splits={split: _split(job, split, joined, shards) for split in job.options.splits},
+        splits=splits,
         rejected={reason: int(reasons[i]) for i, reason in enumerate(reject_reasons.REASONS) if reasons[i]},
         samples=[json.loads(line) for found in written for line in found.sample],
         vocabulary=_vocabulary(job, ranges),
         frequencies=_frequencies(ranges),
-        fields={field.name: _field(job, field, index, shards, ranges) for index, field in enumerate(job.schema.fields)},
+        fields=fields,
+        previous=compare.compare(job, splits, fields),
         seconds=_seconds(job, started),
     )
 
@@ -148,6 +154,9 @@ def _field(
         }
     description = {name: getattr(field, name) for name in ("group", "side", "kind", "type", "weighted")}
     ids = {"ids": distinct, "kept_ids": kept, "dropped_ids": distinct - kept}
+    if job.options.previous_vocabulary:
+        found = job.load_vocabulary().statistics["fields"][field.name]
+        ids = {name: found[name] for name in ids}
     return {**description, **({} if job.options.vocabulary else ids), "splits": by_split}
 
 
@@ -166,12 +175,22 @@ def summary(report: Report) -> str:
         numbers = ", ".join(f"{found[name]:,} {name}" for name in ("requests", "impressions", "clicks", "conversions"))
         each = found["bytes"] / max(found["impressions"], 1)
         lines.append(f"{split}: {numbers}; {found['bytes'] / MIB:,.1f} MiB, {each:.1f} bytes per impression")
-    kept, ids = report.vocabulary["kept_ids"], report.vocabulary["ids"]
-    lines.append(f"ids kept: {kept:,}" + (f" of {ids:,}" if ids is not None else ""))
+    lines.append(_ids(report))
+    lines += [f"warning: {text}" for text in report.previous["warnings"]]
     lines.append(f"rejected: {sum(report.rejected.values()):,} rows {_by_reason(report)}".rstrip())
     seconds = report.seconds[TOTAL]
     lines.append(f"{seconds:.1f} s, {report.input['bytes'] / 1e6 / max(seconds, 1e-9):.1f} MB/s of raw log")
     return "\n".join(lines)
+
+
+def _ids(report: Report) -> str:
+    kept, ids, made = report.vocabulary["kept_ids"], report.vocabulary["ids"], report.previous.get("generation")
+    if made:
+        return (
+            f"ids: {kept:,} in generation {made['number']}: {made['carried']:,} carried, {made['added']:,} added, "
+            f"{made['evicted']:,} evicted; {made['pending']:,} keys are not frequent enough yet"
+        )
+    return f"ids kept: {kept:,}" + (f" of {ids:,}" if ids is not None else "")
 
 
 def _by_reason(report: Report) -> str:

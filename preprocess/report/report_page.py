@@ -27,6 +27,7 @@ def page(report: dict[str, Any]) -> str:
     """The page of a report, given as the contents of report.json."""
     sections = [
         ("Splits", _splits(report)),
+        ("Against the day before", _previous(report)),
         ("Labels", _labels(report)),
         ("How often ids occur", _frequencies(report)),
         ("Ids kept and dropped, by field", _kept(report)),
@@ -66,6 +67,36 @@ def _splits(report: dict[str, Any]) -> str:
         sizes = [f"{found['bytes'] / MIB:,.1f}", *(f"{size:,.1f}" for size in each)]
         rows.append([split, *(f"{found[name]:,}" for name in counted), *sizes])
     return _table(head, rows)
+
+
+def _previous(report: dict[str, Any]) -> str:
+    found = report["previous"]
+    notes = "".join(f"<p><b>warning</b>: {html.escape(text)}</p>" for text in found["warnings"])
+    if "generation" not in found:
+        return notes
+    made = found["generation"]
+    numbers = ", ".join(f"{made[name]:,} {name}" for name in ("carried", "added", "evicted", "pending"))
+    intro = (
+        f"<p>Vocabulary of generation {made['number']}, whose parent has the checksum {made['parent']}: {numbers}.</p>"
+    )
+    rates = [[name.replace("_", " "), *map(_share, rate.values())] for name, rate in found["rates"].items()]
+    rows = [
+        [
+            name,
+            f"{field['added_ids']:,}",
+            f"{field['evicted_ids']:,}",
+            _share(field["new_share"]),
+            *map(_share, field["coverage"].values()),
+            "–" if field["psi"] is None else f"{field['psi']:.3f}",
+        ]
+        for name, field in found["fields"].items()
+    ]
+    head = ["", "ids added", "evicted", "values with new ids", "coverage before", "now", "population stability index"]
+    return notes + intro + _table(["", "before", "now"], rates) + _table(head, rows)
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2%}"
 
 
 def _labels(report: dict[str, Any]) -> str:

@@ -1,0 +1,1 @@
+"""Ids that stay from one day's vocabulary to the next."""

@@ -1,0 +1,33 @@
+"""A vocabulary folder on any storage."""
+
+from __future__ import annotations
+
+import storage
+from features import names, vocabulary
+from features.vocabulary import Vocabulary
+
+
+def load(folder: str) -> Vocabulary:
+    """The vocabulary, mapped into memory where it is local."""
+    return vocabulary.load(folder)
+
+
+def save(made: Vocabulary, folder: str) -> None:
+    """Writes the folder, local or remote."""
+    if storage.is_local(folder):
+        storage.remove(folder)
+        made.save(folder)
+        return
+    with storage.local_folder() as temporary:
+        made.save(storage.join(temporary, names.VOCABULARY_DIR))
+        storage.move(storage.join(temporary, names.VOCABULARY_DIR), folder)
+
+
+def copy(source: str, target: str) -> None:
+    """Writes the folder again, with its history where it has one."""
+    save(load(source), target)
+    found = [path for path, _ in storage.walk(storage.join(source, names.HISTORY_DIR))]
+    places = [storage.join(target, names.HISTORY_DIR, path.rsplit("/", 1)[-1]) for path in found]
+    if found:
+        storage.make_folder(storage.join(target, names.HISTORY_DIR))
+        storage.copy_many(found, places)
