@@ -2,14 +2,14 @@
 VENV := .venv
 READY := $(VENV)/.ready
 BIN := $(VENV)/bin
-EXTRAS := dask,serving,test,bench
+EXTRAS := aws,hadoop,stores,dask,serving,test,bench
 PACKAGES := storage features simulate preprocess input_fn model_fn trainer serving
 
 # make demo INPUT=DIR runs on the real Ali-CCP files in DIR; OUTPUT is where everything goes.
 INPUT :=
 OUTPUT := demo_output
 
-.PHONY: setup demo test lint bench clean
+.PHONY: setup demo test test-stores lint bench clean
 
 setup: $(READY)
 
@@ -26,6 +26,10 @@ lint: $(READY)
 
 test: lint
 	$(BIN)/python -m pytest tests
+
+# The whole chain on real stores: S3 servers, and HDFS where Java and Maven are.
+test-stores: $(READY)
+	$(BIN)/python -m pytest -m stores tests/stores
 
 bench: $(READY)
 	$(BIN)/python benchmarks/run_all.py --folder=benchmarks/output

@@ -1,4 +1,4 @@
-"""Packages, extras and console commands. Exact versions for a repeatable install are in constraints/, one file a Python."""
+"""Packages, extras and console commands. Exact versions for a repeatable install are in constraints/, by Python."""
 
 from setuptools import find_packages, setup
 
@@ -27,10 +27,13 @@ BASE = [
 EXTRAS = {
     # CUDA libraries for the same tensorflow wheel, which holds the GPU kernels already.
     "gpu": ["tensorflow[and-cuda]>=2.15.1,<2.22"],
-    # s3:// and other remote filesystems for tf.data; 0.36 is the release built for tensorflow 2.15.
-    "io": ["tensorflow-io>=0.36,<0.37"],
+    # s3://. Endpoint, region and credentials: AWS's own environment variables and files.
+    "aws": ["s3fs>=2024.12,<2027"],
+    # hdfs://, by WebHDFS: the name node's web port must be open. No Java, no Hadoop on this side.
+    "hadoop": ["requests>=2.31,<3"],
+    # gs:// and Dataflow. Credentials: Google's application default ones.
+    "gcp": ["apache-beam[gcp]", "gcsfs>=2024.12,<2027"],
     "dask": ["apache-beam[dask]"],
-    "gcp": ["apache-beam[gcp]"],
     "serving": ["aiohttp>=3.10,<4", "orjson>=3.10,<4", "pysimdjson>=7,<8"],
     "test": [
         "pytest>=8,<10",
@@ -40,6 +43,8 @@ EXTRAS = {
         "mypy>=1.11,<3",
         "types-PyYAML>=6,<7",
     ],
+    # An S3 server for make test-stores.
+    "stores": ["moto[s3]>=5,<6", "flask>=3,<4", "flask-cors>=5,<7"],
     # Other systems that benchmarks/ measures this one against, side by side.
     "bench": ["polars>=1,<3", "psutil>=5.9,<8"],
 }

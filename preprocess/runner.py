@@ -31,7 +31,7 @@ _MODE_FLAG = "--direct_running_mode"
 
 # How Beam reports an expected error of a task: the last line of a traceback. Others are bugs, and shown in full.
 _WORKER_ERROR = re.compile(
-    r"(?:^|\n)(?:[\w.]+\.)?(?:OSError|\w*(?:Write|File|Permission|Directory|Input|Overflow|TooManyIds|Vocabulary)"
+    r"(?:^|\n)(?:[\w.]+\.)?(?:OSError|\w*(?:Write|Remote|File|Permission|Directory|Input|Overflow|TooManyIds|Vocabulary)"
     r"\w*Error): "
     r"(?P<message>[^\n]+(?:\n[^\n]+)*?) \[while running '(?P<step>\w+)[^']*'\]\s*$"
 )

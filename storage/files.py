@@ -47,7 +47,7 @@ def read(path: str, start: int = 0, end: int | None = None) -> bytes:
             return file.read(-1 if end is None else end - start)
     with remote.errors(path):
         whole = not start and end is None
-        found = remote.filesystem(path).cat_file(remote.inner(path), None if whole else start, end)
+        found = remote.filesystem(path).cat_file(remote.inner(path), start=None if whole else start, end=end)
     return bytes(found)
 
 

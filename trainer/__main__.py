@@ -46,12 +46,10 @@ def _run(arguments: list[str]) -> None:
         options, hyperparameters = command_line.options(), command_line.hyperparameters()
         _run_task(options, hyperparameters, verbosity)
     except _EXPECTED_ERRORS as error:
-        print(f"trainer: {error}", file=sys.stderr)
-        terminal.leave(1)
+        sys.exit(f"trainer: {terminal.shown(str(error))}")
     except KeyboardInterrupt:
         print("trainer: interrupted; training goes on from its last checkpoint when started again", file=sys.stderr)
-        terminal.leave(_INTERRUPTED)
-    terminal.leave(0)
+        sys.exit(_INTERRUPTED)
 
 
 def _run_task(options: Options, hyperparameters: command_line.Hyperparameters, verbosity: int) -> None:
@@ -59,9 +57,8 @@ def _run_task(options: Options, hyperparameters: command_line.Hyperparameters, v
     from trainer import remote
 
     terminal.quiet_tensorflow(verbosity)
-    remote.load_file_systems((options.data_dir, options.model_dir, options.predictions, options.export_dir))
-    with remote.file_errors():
-        _dispatch(options, hyperparameters)
+    with remote.file_errors(), remote.within_reach(options) as reached:
+        _dispatch(reached, hyperparameters)
 
 
 def _dispatch(options: Options, hyperparameters: command_line.Hyperparameters) -> None:

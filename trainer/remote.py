@@ -1,32 +1,89 @@
-"""Remote file systems that TensorFlow itself does not read."""
+"""Remote paths that TensorFlow itself does not read: worked on in copies on this machine."""
 
 from __future__ import annotations
 
 import contextlib
-import importlib
-from collections.abc import Iterable, Iterator
+import dataclasses
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 import tensorflow as tf
 
-# gs:// is built in; for s3:// set S3_ENDPOINT (with its scheme) and AWS_REGION where they are not Amazon's.
-_SCHEMES = ("s3://", "hdfs://", "viewfs://", "az://")
+from features import names
+from storage import lock, publish, staging
+from trainer import terminal
+from trainer.options import EXPORT, INFER, REPORT, TRAIN, Options
+
+_COMMAND = "python -m trainer"
+# Of a data_dir: nothing that a model reads.
+_NOT_READ = (names.REJECTED_DIR, publish.FAILED, publish.TEMPORARY, lock.LOCK_FILE)
 
 
-def load_file_systems(paths: Iterable[str]) -> None:
-    """Registers what the paths need.
+def is_foreign(path: str) -> bool:
+    """Whether the path is on a store for which this TensorFlow has no filesystem; gs:// is built in."""
+    return "://" in path and path.split("://", 1)[0] not in tf.io.gfile.get_registered_schemes()
+
+
+@contextlib.contextmanager
+def within_reach(options: Options) -> Iterator[Options]:
+    """The options with a local copy in the place of each path that TensorFlow cannot reach.
 
     Raises:
-        ValueError: it is not installed.
+        ValueError: processes of a cluster would need to share such a path.
+        OSError: a store cannot be read or written.
     """
-    needed = [path for path in paths if path.startswith(_SCHEMES)]
-    if not needed:
+    # In the order of the flags; tasks read what others write.
+    reading = {name: getattr(options, name) for name in ("data_dir", "warm_start_from")}
+    working = {} if options.task_type == REPORT else {"model_dir": options.model_dir}
+    adding = {"export_dir": options.export_dir} if options.task_type == EXPORT else {}
+    writing = {name: path for name, path in _files_to_write(options) if path}
+    if not _foreign((*reading.values(), *options.model_dirs, *adding.values(), *writing.values())):
+        yield options
         return
-    try:
-        importlib.import_module("tensorflow_io")
-    except ImportError as error:
+    _refuse_cluster(options)
+    with contextlib.ExitStack() as stack:
+        if working and options.task_type == TRAIN and is_foreign(options.model_dir):
+            stack.enter_context(lock.held(options.model_dir, _COMMAND, "model_dir"))
+        stage = stack.enter_context(staging.opened(terminal.say))
+        changed = {name: _reached(path, lambda folder: stage.read(folder, _NOT_READ)) for name, path in reading.items()}
+        changed |= {name: _reached(path, stage.work_in) for name, path in working.items()}
+        changed |= {name: _reached(path, stage.add_to) for name, path in adding.items()}
+        changed |= {name: _reached(path, stage.write) for name, path in writing.items()}
+        if options.task_type == REPORT:
+            changed["model_dir"] = ",".join(_reached(path, stage.work_in) for path in options.model_dirs)
+        yield _with_paths(options, changed)
+
+
+def _reached(path: str, copy: Callable[[str], str]) -> str:
+    """The path itself, or its copy's, which lines on the terminal call by the path's name."""
+    if not is_foreign(path):
+        return path
+    local = copy(path)
+    terminal.show_as(local, path)
+    return local
+
+
+def _with_paths(options: Options, paths: Mapping[str, Any]) -> Options:
+    return dataclasses.replace(options, **paths)
+
+
+def _files_to_write(options: Options) -> list[tuple[str, str]]:
+    if options.task_type == INFER:
+        return [("predictions", options.predictions)]
+    return [("report", options.report)] if options.task_type == REPORT else []
+
+
+def _foreign(paths: Iterable[str]) -> list[str]:
+    return [path for path in paths if is_foreign(path)]
+
+
+def _refuse_cluster(options: Options) -> None:
+    if "TF_CONFIG" in os.environ and _foreign((options.model_dir,)):
         raise ValueError(
-            f"{needed[0]}: needs tensorflow-io; install it with: pip install 'entire-space[io]'"
-        ) from error
+            f"--model_dir={options.model_dir}: the processes of a cluster share this folder, and TensorFlow "
+            f"{tf.__version__} reads no {options.model_dir.split('://')[0]}:// itself; take gs:// or a mounted folder"
+        )
 
 
 @contextlib.contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import warnings
 
 from absl import logging
@@ -35,13 +34,20 @@ def quiet_tensorflow(verbosity: int) -> None:
 
 def say(line: str) -> None:
     """Prints a line at once, also into a pipe."""
-    print(line, flush=True)
+    print(shown(line), flush=True)
 
 
-def leave(status: int) -> None:
-    """Ends the process, after tensorflow-io by force: its threads abort at a regular exit, when all work is done."""
-    if "tensorflow_io" in sys.modules:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
-    sys.exit(status)
+# Paths as the user knows them, by those that are worked with.
+_SHOWN: dict[str, str] = {}
+
+
+def show_as(path: str, known: str) -> None:
+    """Lets all further lines name a path as the user does."""
+    _SHOWN[path] = known
+
+
+def shown(line: str) -> str:
+    """A line with the user's names of paths."""
+    for path, known in _SHOWN.items():
+        line = line.replace(path, known)
+    return line
