@@ -13,7 +13,7 @@ import os
 
 from pipeline import Workshop, mean_and_spread, write_table
 
-from model_fn.hyperparameters import MODELS
+from model_fn.models import MODELS
 
 FIGURES = {
     "bias D": "cvr_bias_all",

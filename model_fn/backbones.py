@@ -25,7 +25,7 @@ def tower_inputs(
     embedded: Embedded, schema: Schema, settings: Hyperparameters, layers: Layers, tasks: Sequence[str]
 ) -> TowerInputs:
     """Applies the backbone that the settings name; `tasks` are the towers."""
-    return _BACKBONES[settings.backbone](embedded, schema, settings, layers, tasks)
+    return BACKBONES[settings.backbone](embedded, schema, settings, layers, tasks)
 
 
 def _shared_embedding(
@@ -117,7 +117,7 @@ def _extraction(
     return mixed
 
 
-_BACKBONES: dict[str, Backbone] = {
+BACKBONES: dict[str, Backbone] = {
     hyperparameters.SHARED_EMBEDDING: _shared_embedding,
     hyperparameters.GROUP_TOWERS: _group_towers,
     hyperparameters.MMOE: _mmoe,

@@ -9,7 +9,7 @@ import tensorflow as tf
 from features import names
 from features.schema import Schema
 from model_fn import estimator as tf_estimator
-from model_fn import losses, metric_ops, network, optimizers, propensity
+from model_fn import losses, metric_ops, network, optimizers, propensity, terms
 from model_fn.hyperparameters import Hyperparameters
 from model_fn.network import Network
 from model_fn.representation import Features
@@ -48,11 +48,12 @@ def model_fn(
         return tf_estimator.EstimatorSpec(mode, predictions=_predictions(features, net))
     truth = _labels(labels or {})
     floor = propensity.floor(truth.click, settings, training)
-    terms = losses.task_losses(truth, *net.logits, floor.value, settings)
-    loss = losses.total_loss(terms, settings)
+    scored = terms.Scored(truth, net.logits, floor.value, settings, net.requests)
+    parts = terms.task_losses(scored)
+    loss = terms.total_loss(parts, settings)
     if training:
         loss += losses.l2_penalty(net.looked_up, net.kernels, settings)
-        _summarize(loss, terms, propensity.diagnostics(truth, net.logits.ctr, floor.value))
+        _summarize(loss, parts, propensity.diagnostics(scored))
         return tf_estimator.EstimatorSpec(
             mode, loss=loss, train_op=optimizers.train_op(loss, settings, net.updates + floor.updates)
         )
@@ -73,8 +74,8 @@ def _labels(labels: dict[str, tf.RaggedTensor]) -> losses.Labels:
     return losses.Labels(*(tf.cast(labels[name].values, tf.float32) for name in (names.CLICK, names.CONVERSION)))
 
 
-def _summarize(loss: tf.Tensor, terms: dict[str, tf.Tensor], diagnostics: dict[str, tf.Tensor]) -> None:
-    for name, value in terms.items():
+def _summarize(loss: tf.Tensor, parts: dict[str, tf.Tensor], diagnostics: dict[str, tf.Tensor]) -> None:
+    for name, value in parts.items():
         tf.compat.v1.summary.scalar(f"loss/{name}", value)
     for name, value in diagnostics.items():
         tf.compat.v1.summary.scalar(f"propensity/{name}", value)

@@ -8,7 +8,7 @@ left out by `present`, never 0.5 or 0.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -20,6 +20,15 @@ CVR = "cvr"
 CTCVR = "ctcvr"
 CVR_ALL = "cvr_all"
 TASKS = (CTR, CVR, CTCVR)
+
+# What is reported of each task, as TASK_NAME.
+TASK_METRICS: dict[str, Callable[[ScoreHistogram], float]] = {
+    "auc": ScoreHistogram.auc,
+    "logloss": ScoreHistogram.log_loss,
+    "normalized_entropy": ScoreHistogram.normalized_entropy,
+    "calibration": ScoreHistogram.calibration,
+    "ece": ScoreHistogram.expected_calibration_error,
+}
 
 
 class Evaluation:
@@ -135,13 +144,7 @@ class _PropensityWeights:
 
 
 def _task_metrics(task: str, histogram: ScoreHistogram) -> dict[str, float]:
-    return {
-        f"{task}_auc": histogram.auc(),
-        f"{task}_logloss": histogram.log_loss(),
-        f"{task}_normalized_entropy": histogram.normalized_entropy(),
-        f"{task}_calibration": histogram.calibration(),
-        f"{task}_ece": histogram.expected_calibration_error(),
-    }
+    return {f"{task}_{name}": figure(histogram) for name, figure in TASK_METRICS.items()}
 
 
 def ctcvr_logits(ctr: np.ndarray, cvr: np.ndarray) -> np.ndarray:

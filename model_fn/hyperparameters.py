@@ -8,20 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
-ESMM = "esmm"
-NAIVE_CVR = "naive_cvr"
-ESCM2_IPS = "escm2_ips"
-ESCM2_DR = "escm2_dr"
-MODELS = (ESMM, NAIVE_CVR, ESCM2_IPS, ESCM2_DR)
+from model_fn.models import MODELS
 
 SHARED_EMBEDDING = "shared_embedding"
 GROUP_TOWERS = "group_towers"
 MMOE = "mmoe"
 PLE = "ple"
-BACKBONES = (SHARED_EMBEDDING, GROUP_TOWERS, MMOE, PLE)
+BACKBONES = [SHARED_EMBEDDING, GROUP_TOWERS, MMOE, PLE]
 
 SUM = "sum"
 MEAN = "mean"
@@ -78,7 +74,7 @@ def _numbers(value: str | Iterable[Any], kind: Callable[[Any], Any]) -> tuple:
     return tuple(kind(part) for part in parts)
 
 
-def _setting(default: Any, help: str, choices: tuple[str, ...] = ()) -> Any:
+def _setting(default: Any, help: str, choices: Collection[str] = ()) -> Any:
     return dataclasses.field(default=default, metadata={"help": help, "choices": choices})
 
 
@@ -98,6 +94,9 @@ _AT_LEAST_0: tuple[str, ...] = (
     "cvr_tower_wgt",
     "counterfactual_wgt",
     "global_wgt",
+    "balance_wgt",
+    "in_request_wgt",
+    "propensity_power",
     "embedding_learning_rate",
     "warmup_steps",
     "decay_steps",
@@ -118,19 +117,27 @@ class Hyperparameters:
         ValueError: with the setting's name, its value and what is allowed.
     """
 
-    model: str = _setting(ESMM, "Loss: what trains the CVR tower.", MODELS)
+    model: str = _setting("esmm", "Loss: what trains the CVR tower (docs/models.md).", MODELS.keys())
     backbone: str = _setting(SHARED_EMBEDDING, "What stands between embeddings and towers.", BACKBONES)
 
     ctr_task_wgt: float = _setting(0.5, "w of w*L_CTR + (1-w)*(the rest), 0 to 1.")
     ctr_tower_wgt: float = _setting(1.0, "Factor on L_CTR beside ctr_task_wgt.")
     cvr_tower_wgt: float = _setting(1.0, "Factor on everything but L_CTR beside 1 - ctr_task_wgt.")
-    counterfactual_wgt: float = _setting(0.1, "Weight of the IPS or DR risk in escm2_ips and escm2_dr.")
-    global_wgt: float = _setting(1.0, "Weight of L_CTCVR in escm2_ips and escm2_dr.")
+    counterfactual_wgt: float = _setting(0.1, "Weight of what a model adds to L_CTCVR: IPS or DR risk and the like.")
+    global_wgt: float = _setting(1.0, "Weight of L_CTCVR in all models but esmm and naive_cvr.")
     propensity_floor: float = _setting(
         0.0, "Smallest propensity that an IPS or DR weight divides by; 0: a third of the click rate seen so far."
     )
+    propensity_power: float = _setting(
+        0.0, "Above 0: weights are 1 / log2(1 + propensity)^this, which is smooth where the floor cuts."
+    )
     propensity_normalize: str = _setting(
         NONE, "Divide weighted sums by the impressions (none) or by the sum of weights (self: SNIPS).", (NONE, SELF)
+    )
+
+    balance_wgt: float = _setting(0.1, "Weight of the balance of propensities in ips_v2, dr_v2 and stable_dr.")
+    in_request_wgt: float = _setting(
+        0.0, "Weight of the listwise losses within requests, beside L_CTR and beside L_CTCVR; 0: none."
     )
 
     embedding_size: int = _setting(16, "Width of the embedding table.")
@@ -207,11 +214,6 @@ class Hyperparameters:
         if self.decay == NONE or self.decay_steps:
             return self
         return dataclasses.replace(self, decay_steps=max(1, steps - self.warmup_steps))
-
-    @property
-    def has_imputation_tower(self) -> bool:
-        """Whether the model has a third tower, which learns the error of the CVR tower."""
-        return self.model == ESCM2_DR
 
     def layers_of_group(self, group: str) -> tuple[int, ...]:
         """Units of a group's own layers in `group_towers`."""

@@ -1,4 +1,4 @@
-"""Losses of entire-space models, from logits (docs/models.md). Pure functions; [n] is impressions.
+"""What losses of entire-space models are made of, from logits (docs/models.md). Pure functions; [n] is impressions.
 
 Notation: a, b logits of click (o) and conversion (r); D all impressions, O the clicked ones; BCE binary cross entropy.
 """
@@ -6,16 +6,42 @@ Notation: a, b logits of click (o) and conversion (r); D all impressions, O the 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import tensorflow as tf
 
 from model_fn import hyperparameters
 from model_fn.hyperparameters import Hyperparameters
+from model_fn.models import CTR, CVR
+from model_fn.representation import Requests
 
 _LN_2 = math.log(2.0)
 # Where both probabilities round to 1, log(1 - p) is taken as the log of this.
 _LEAST_COMPLEMENT = 1e-35
+
+
+class Logits(NamedTuple):
+    """Logits of the towers: float32 [n], in the order of the requests and their impressions.
+
+    Attributes:
+        ctr: of the click.
+        cvr: of the conversion after a click.
+        more: of the towers that training alone needs, by name.
+    """
+
+    ctr: tf.Tensor
+    cvr: tf.Tensor
+    more: dict[str, tf.Tensor]
+
+    @classmethod
+    def of_towers(cls, logits: Mapping[str, tf.Tensor]) -> Logits:
+        """From the logits of every tower by its name."""
+        return cls(logits[CTR], logits[CVR], {name: logits[name] for name in logits if name not in (CTR, CVR)})
+
+    def by_tower(self) -> dict[str, tf.Tensor]:
+        """Logits of every tower by its name."""
+        return {CTR: self.ctr, CVR: self.cvr, **self.more}
 
 
 class Labels(NamedTuple):
@@ -48,14 +74,14 @@ def cross_entropy(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
 
 def ctr_loss(labels: Labels, ctr: tf.Tensor) -> tf.Tensor:
     """L_CTR = 1/|D| sum_D BCE(o, sigmoid(a)): scalar."""
-    return _mean(cross_entropy(labels.click, ctr))
+    return mean(cross_entropy(labels.click, ctr))
 
 
 def ctcvr_loss(labels: Labels, ctr: tf.Tensor, cvr: tf.Tensor) -> tf.Tensor:
     """L_CTCVR = 1/|D| sum_D BCE(o*r, sigmoid(a)*sigmoid(b)) (arXiv 1804.07931, equation 3): scalar."""
     log_p = log_sigmoid(ctr) + log_sigmoid(cvr)
     both = labels.click * labels.conversion
-    return -_mean(both * log_p + (1.0 - both) * log_complement(log_p))
+    return -mean(both * log_p + (1.0 - both) * log_complement(log_p))
 
 
 def clicked_cvr_loss(labels: Labels, cvr: tf.Tensor) -> tf.Tensor:
@@ -63,76 +89,47 @@ def clicked_cvr_loss(labels: Labels, cvr: tf.Tensor) -> tf.Tensor:
     return _over(labels.click * cross_entropy(labels.conversion, cvr), tf.reduce_sum(labels.click))
 
 
-def propensity_weights(labels: Labels, ctr: tf.Tensor, floor: tf.Tensor | float) -> tf.Tensor:
-    """Weights o / sg(max(sigmoid(a), floor)): [n], no gradient."""
-    return labels.click / tf.stop_gradient(tf.maximum(tf.sigmoid(ctr), floor))
+def propensity_weights(labels: Labels, ctr: tf.Tensor, floor: tf.Tensor | float, power: float = 0.0) -> tf.Tensor:
+    """Weights o / max(p, floor) of propensities p = sigmoid(a): [n].
 
+    The floor bounds what one impression can weigh: without it a few wrong propensities would be the whole loss.
 
-def ips_risk(labels: Labels, cvr: tf.Tensor, weights: tf.Tensor, normalize: str) -> tf.Tensor:
-    """R_IPS = 1/|D| sum_D w * BCE(r, sigmoid(b)) (arXiv 2204.05125, equation 15); SNIPS divides by sum w: scalar."""
-    return _weighted(weights, cross_entropy(labels.conversion, cvr), normalize)
-
-
-def dr_error_risk(
-    labels: Labels, cvr: tf.Tensor, imputation: tf.Tensor, weights: tf.Tensor, normalize: str
-) -> tf.Tensor:
-    """R_err = 1/|D| sum_D [d^ + w*(d - d^)] (equation 22), the imputation tower detached: scalar.
-
-    d = BCE(r, sigmoid(b)); d^ = BCE(g, sigmoid(b)) with the imputed label g, so unclicked impressions train b as well.
+    Args:
+        labels: of the impressions.
+        ctr: a, logits of the click.
+        floor: smallest propensity to divide by.
+        power: if not 0, the weights are o / log2(1 + p)^power, which grow more slowly as p falls: smooth where a
+            floor cuts (D-IPS and D-DR, 2025).
     """
-    imputed = cross_entropy(tf.stop_gradient(tf.sigmoid(imputation)), cvr)
-    return _mean(imputed) + _weighted(weights, cross_entropy(labels.conversion, cvr) - imputed, normalize)
+    propensity = tf.maximum(tf.sigmoid(ctr), floor)
+    if power:
+        propensity = tf.pow(tf.math.log1p(propensity) / _LN_2, power)
+    return labels.click / propensity
 
 
-def dr_imputation_risk(
-    labels: Labels, cvr: tf.Tensor, imputation: tf.Tensor, weights: tf.Tensor, normalize: str
-) -> tf.Tensor:
-    """R_imp = 1/|D| sum_D w*(sg(d) - d^)^2 (equation 23), the CVR tower detached: scalar."""
-    fixed = tf.stop_gradient(cvr)
-    imputed = cross_entropy(tf.sigmoid(imputation), fixed)
-    return _weighted(weights, tf.math.squared_difference(cross_entropy(labels.conversion, fixed), imputed), normalize)
+def in_request_loss(label: tf.Tensor, score: tf.Tensor, requests: Requests) -> tf.Tensor:
+    """1/|D| sum of -log softmax of the positives among the impressions of their request: scalar.
+
+    In the spirit of the listwise part of JRC (Sheng et al., KDD 2023). In training a request is a piece of one.
+
+    Args:
+        label: [n], 1 for a positive.
+        score: [n], log odds or log probability.
+        requests: of the impressions.
+    """
+    # Constant: the softmax is the same whatever is taken off, so that its gradient would be a sum of rounding errors.
+    top = tf.stop_gradient(requests.to_impressions(tf.math.unsorted_segment_max(score, *requests.segments())))
+    total = tf.math.unsorted_segment_sum(tf.exp(score - top), *requests.segments())
+    return mean(label * (requests.to_impressions(tf.math.log(total)) - (score - top)))
 
 
-def task_losses(
-    labels: Labels,
-    ctr: tf.Tensor,
-    cvr: tf.Tensor,
-    imputation: tf.Tensor | None,
-    floor: tf.Tensor | float,
-    settings: Hyperparameters,
-) -> dict[str, tf.Tensor]:
-    """The terms of a model's loss by name, each with its weight still to come."""
-    found = {"ctr": ctr_loss(labels, ctr)}
-    if settings.model == hyperparameters.NAIVE_CVR:
-        return found | {"cvr": clicked_cvr_loss(labels, cvr)}
-    found["ctcvr"] = ctcvr_loss(labels, ctr, cvr)
-    if settings.model == hyperparameters.ESMM:
-        return found
-    weights = propensity_weights(labels, ctr, floor)
-    normalize = settings.propensity_normalize
-    if settings.model == hyperparameters.ESCM2_IPS:
-        return found | {"ips": ips_risk(labels, cvr, weights, normalize)}
-    return found | {
-        "dr_error": dr_error_risk(labels, cvr, imputation, weights, normalize),
-        "dr_imputation": dr_imputation_risk(labels, cvr, imputation, weights, normalize),
-    }
-
-
-def total_loss(terms: dict[str, tf.Tensor], settings: Hyperparameters) -> tf.Tensor:
-    """w*L_CTR + (1-w)*(the rest), the rest weighted as the model has it (docs/models.md): scalar."""
-    counterfactual = settings.counterfactual_wgt
-    factors = {"cvr": 1.0, "ips": counterfactual, "dr_error": counterfactual, "dr_imputation": counterfactual}
-    factors["ctcvr"] = 1.0 if settings.model == hyperparameters.ESMM else settings.global_wgt
-    rest = tf.add_n([factors[name] * term for name, term in terms.items() if name != "ctr"])
-    w = settings.ctr_task_wgt
-    return w * settings.ctr_tower_wgt * terms["ctr"] + (1.0 - w) * settings.cvr_tower_wgt * rest
-
-
-def _mean(values: tf.Tensor) -> tf.Tensor:
+def mean(values: tf.Tensor) -> tf.Tensor:
+    """Over all impressions: scalar."""
     return _over(values, tf.cast(tf.size(values), tf.float32))
 
 
-def _weighted(weights: tf.Tensor, values: tf.Tensor, normalize: str) -> tf.Tensor:
+def weighted(weights: tf.Tensor, values: tf.Tensor, normalize: str) -> tf.Tensor:
+    """Sum of weights * values over the impressions or, normalized (SNIPS), over the sum of weights: scalar."""
     count = tf.cast(tf.size(values), tf.float32)
     return _over(weights * values, tf.reduce_sum(weights) if normalize == hyperparameters.SELF else count)
 

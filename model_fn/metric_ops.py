@@ -8,8 +8,7 @@ import tensorflow as tf
 from features.schema import Field, Schema
 from model_fn.evaluation import Evaluation
 from model_fn.hyperparameters import Hyperparameters
-from model_fn.losses import Labels
-from model_fn.network import Logits
+from model_fn.losses import Labels, Logits
 from model_fn.representation import Features, Requests
 
 MetricOps = dict[str, tuple[tf.Tensor, tf.Operation]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import tensorflow as tf
 
@@ -12,20 +12,9 @@ from features.schema import Schema
 from model_fn import backbones, embedding
 from model_fn.hyperparameters import Hyperparameters
 from model_fn.layers import Layers
-from model_fn.losses import log_sigmoid
+from model_fn.losses import Logits, log_sigmoid
+from model_fn.models import MODELS
 from model_fn.representation import Features, Representation, Requests
-
-CTR = "ctr"
-CVR = "cvr"
-IMPUTATION = "imputation"
-
-
-class Logits(NamedTuple):
-    """Logits of the towers: float32 [impressions], in the order of the requests and their impressions."""
-
-    ctr: tf.Tensor
-    cvr: tf.Tensor
-    imputation: tf.Tensor | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,19 +64,17 @@ def build(
     features: Features, schema: Schema, vocabulary_size: int, settings: Hyperparameters, training: bool
 ) -> Network:
     """As `logits`, with what training needs."""
-    tasks = [CTR, CVR] + ([IMPUTATION] if settings.has_imputation_tower else [])
+    tasks = MODELS[settings.model].towers
     with tf.compat.v1.variable_scope("model", reuse=tf.compat.v1.AUTO_REUSE):
         embedded = embedding.embed(features, schema, vocabulary_size, settings, training)
         layers = Layers(settings, training)
         inputs = backbones.tower_inputs(embedded, schema, settings, layers, tasks)
-        found = [
-            layers.logit(top, f"towers/{task}") for task, top in zip(tasks, _tops(inputs, layers, tasks), strict=True)
-        ]
-    made = Logits(found[0], found[1], found[2] if settings.has_imputation_tower else None)
+        tops = zip(tasks, _tops(inputs, layers, tasks), strict=True)
+        made = Logits.of_towers({task: layers.logit(top, f"towers/{task}") for task, top in tops})
     return Network(made, embedded.requests, embedded.looked_up, layers.kernels, layers.updates)
 
 
-def _tops(inputs: backbones.TowerInputs, layers: Layers, tasks: list[str]) -> list[Representation]:
+def _tops(inputs: backbones.TowerInputs, layers: Layers, tasks: Sequence[str]) -> list[Representation]:
     """Last hidden layer of each tower."""
     units, rates = layers.settings.deep_layers, layers.settings.dropout
     if isinstance(inputs, Representation):

@@ -6,11 +6,14 @@ import dataclasses
 
 import tensorflow as tf
 
-from model_fn import losses
 from model_fn.hyperparameters import Hyperparameters
+from model_fn.terms import Scored
 
 # A floor of CTR/4 to CTR/2 cuts the largest weights and leaves nearly all of the correction (docs/models.md).
 FLOOR_PER_CLICK_RATE = 1.0 / 3.0
+
+# Where propensity_power does the floor's work: what is below it is a tower gone wrong, not an impression.
+LEAST_FLOOR = 1e-6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,8 +35,8 @@ def floor(click: tf.Tensor, settings: Hyperparameters, training: bool) -> Floor:
         settings: propensity_floor.
         training: whether the batch is counted.
     """
-    if settings.propensity_floor:
-        return Floor(tf.constant(settings.propensity_floor, tf.float32), [])
+    if settings.propensity_floor or settings.propensity_power:
+        return Floor(tf.constant(settings.propensity_floor or LEAST_FLOOR, tf.float32), [])
     clicks, impressions = _counter("clicks"), _counter("impressions")
     seen_clicks, seen = tf.convert_to_tensor(clicks), tf.convert_to_tensor(impressions)
     updates = []
@@ -60,16 +63,16 @@ def _counter(name: str) -> tf.Variable:
         )
 
 
-def diagnostics(labels: losses.Labels, ctr: tf.Tensor, smallest: tf.Tensor) -> dict[str, tf.Tensor]:
+def diagnostics(scored: Scored) -> dict[str, tf.Tensor]:
     """Over the clicked impressions of a batch: share at the floor, largest weight, effective sample size: scalars.
 
     The effective sample size is (sum w)^2 / sum w^2 (Kish 1965): how many equally weighted clicks would tell as much.
     """
-    weights = losses.propensity_weights(labels, ctr, smallest)
-    clipped = labels.click * tf.cast(tf.sigmoid(ctr) < smallest, tf.float32)
+    weights, click = scored.clicked_weights, scored.labels.click
+    clipped = click * tf.cast(tf.sigmoid(scored.logits.ctr) < scored.floor, tf.float32)
     return {
-        "clipped_share": tf.math.divide_no_nan(tf.reduce_sum(clipped), tf.reduce_sum(labels.click)),
+        "clipped_share": tf.math.divide_no_nan(tf.reduce_sum(clipped), tf.reduce_sum(click)),
         "max_weight": tf.reduce_max(tf.concat([weights, [0.0]], 0)),
         "ess": tf.math.divide_no_nan(tf.square(tf.reduce_sum(weights)), tf.reduce_sum(tf.square(weights))),
-        "floor": smallest,
+        "floor": scored.floor,
     }

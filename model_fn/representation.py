@@ -48,6 +48,10 @@ class Requests:
         """Impressions of each request: float32 [requests]."""
         return tf.cast(self.row_splits[1:] - self.row_splits[:-1], tf.float32)
 
+    def segments(self) -> tuple[tf.Tensor, tf.Tensor]:
+        """Request of each impression and number of requests, as segment ops take them."""
+        return self.of_impressions, self.count
+
     def to_impressions(self, rows: tf.Tensor) -> tf.Tensor:
         """Row of each impression's request: [requests, ...] -> [impressions, ...]."""
         return _gather_rows(rows, self.of_impressions)

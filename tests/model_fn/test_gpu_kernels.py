@@ -10,7 +10,8 @@ from tensorflow.python.framework import kernels
 from features import names
 from model_fn import estimator as tf_estimator
 from model_fn.estimator_model import model_fn
-from model_fn.hyperparameters import BACKBONES, MODELS, OPTIMIZERS
+from model_fn.hyperparameters import BACKBONES, OPTIMIZERS
+from model_fn.models import MODELS
 
 # Work of the host, wherever the model runs: TensorBoard's summaries, and the constant strings that name them.
 ON_THE_HOST = {"ScalarSummary", "Const of string"}

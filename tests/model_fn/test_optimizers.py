@@ -8,7 +8,7 @@ import tensorflow as tf
 from model_batches import SCHEMA, VOCABULARY_SIZE, parsed, requests, small
 
 from features import names
-from model_fn import losses, network, optimizers
+from model_fn import losses, network, optimizers, terms
 from model_fn.embedding import TABLE
 from model_fn.hyperparameters import OPTIMIZERS, Hyperparameters
 
@@ -128,7 +128,7 @@ def train_once(settings, **changes):
         features, labels = parsed(requests(6))
         net = network.build(features, SCHEMA, VOCABULARY_SIZE, settings, training=True)
         truth = losses.Labels(*(tf.cast(labels[name].values, tf.float32) for name in (names.CLICK, names.CONVERSION)))
-        loss = losses.total_loss(losses.task_losses(truth, *net.logits, 0.1, settings), settings)
+        loss = terms.total_loss(terms.task_losses(terms.Scored(truth, net.logits, 0.1, settings)), settings)
         op = optimizers.train_op(loss, settings, [])
         variables = tf.compat.v1.trainable_variables()
         with tf.compat.v1.Session() as session:

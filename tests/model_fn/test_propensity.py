@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from model_fn import losses, propensity
+from model_fn import losses, propensity, terms
 from model_fn.hyperparameters import Hyperparameters
 
 
@@ -33,14 +33,18 @@ def test_the_default_floor_is_a_third_of_the_click_rate_so_far():
                 assert session.run(later.value, {click: [1.0]}) == pytest.approx(floor)
 
 
+def scored(labels, ctr):
+    return terms.Scored(labels, losses.Logits(ctr, ctr, {}), tf.constant(0.1), Hyperparameters())
+
+
 def test_diagnostics_are_over_the_clicks():
     click = np.array([1, 1, 1, 0], np.float64)
     logits = np.array([-3.0, -1.0, 1.0, -9.0])
     labels = losses.Labels(tf.constant(click, tf.float32), tf.zeros([4]))
-    found = propensity.diagnostics(labels, tf.constant(logits, tf.float32), tf.constant(0.1))
+    found = propensity.diagnostics(scored(labels, tf.constant(logits, tf.float32)))
     weights = 1 / np.maximum(1 / (1 + np.exp(-logits[:3])), 0.1)
     assert found["clipped_share"].numpy() == pytest.approx(1 / 3)
     assert found["max_weight"].numpy() == pytest.approx(10)
     assert found["ess"].numpy() == pytest.approx(weights.sum() ** 2 / (weights**2).sum())
-    nothing = propensity.diagnostics(losses.Labels(tf.zeros([4]), tf.zeros([4])), tf.zeros([4]), tf.constant(0.1))
+    nothing = propensity.diagnostics(scored(losses.Labels(tf.zeros([4]), tf.zeros([4])), tf.zeros([4])))
     assert [nothing[name].numpy() for name in ("clipped_share", "max_weight", "ess")] == [0, 0, 0]

@@ -68,5 +68,5 @@ def test_what_the_seeds_are_known_for():
     deepmtl = settings("deepmtl.flags")
     assert (deepmtl.ctr_task_wgt, deepmtl.learning_rate, deepmtl.dropout) == (0.3, 1e-4, (0.2, 0.5))
     assert settings("paddle_esmm.flags").deep_layers == (256, 64)
-    assert settings("paddlerec_escm2_dr.flags").has_imputation_tower
+    assert settings("paddlerec_escm2_dr.flags").model == "escm2_dr"
     assert settings("easyrec_esmm.flags").layers_of_group("combo") == (128, 96, 64, 32)
