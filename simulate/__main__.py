@@ -25,6 +25,14 @@ flags.DEFINE_float("conversion_rate", Options.conversion_rate, "Conversions per 
 flags.DEFINE_float("rho", Options.rho, "Correlation of click and conversion interest, -1 to 1: the selection bias.")
 flags.DEFINE_float("kappa", Options.kappa, "Share of clicks owed to the place instead of the interest, 0 to 1.")
 flags.DEFINE_float("gamma", Options.gamma, "Strength of a cause of clicks and conversions that no feature shows.")
+flags.DEFINE_float(
+    "hidden_interaction",
+    Options.hidden_interaction,
+    "Strength of an effect of pairs of profile and category on clicks and conversions, which no field carries.",
+)
+flags.DEFINE_float(
+    "non_monotone", Options.non_monotone, "Weight of |click interest - 0.5| in the conversion logit; 0: none."
+)
 flags.DEFINE_float("click_strength", Options.click_strength, "Standard deviation of the click logit.")
 flags.DEFINE_float("conversion_strength", Options.conversion_strength, "Standard deviation of the conversion logit.")
 flags.DEFINE_integer("users", Options.users, "Users in the world; 0: in Ali-CCP's proportion to --requests.")

@@ -3,8 +3,12 @@
 a, b     click and conversion interest: effects of ids that add up, and a low-rank product of profile and category
 c        effect of the place, on clicks only
 u        N(0, 1) per impression, in no feature
-logit p_click      = alpha + s_c (sqrt(1 - kappa^2) a + kappa c) + gamma u
-logit p_conversion = beta  + s_r (rho a + sqrt(1 - rho^2) b)     + gamma u
+v        N(0, 1) per pair of profile value and category, in no feature as a pair
+h      = gamma u + eta v
+logit p_click      = alpha + s_c (sqrt(1 - kappa^2) a + kappa c) + h
+logit p_conversion = beta  + s_r (rho a + sqrt(1 - rho^2) b)     + h + m |a - 0.5|
+
+kappa, gamma, eta (`hidden_interaction`) and m (`non_monotone`) are 0 by default.
 """
 
 from __future__ import annotations
@@ -43,6 +47,10 @@ MATCH_EFFECTS = {"508": (1.0, 0.0), "509": (0.3, 1.0), "702": (0.3, 1.0), "853":
 # How much the length of a history adds, where the effect of a category has deviation 1.
 HISTORY_EFFECTS = (1.0, 0.0)
 PLACE_EFFECTS = (-0.6, 0.2, 1.5)
+# Field whose value makes a pair with the category, for `hidden_interaction`.
+PAIRED_PROFILE = "121"
+# Click interest at which `non_monotone` turns: more than half of the impressions lie below, and few of the clicks.
+BEND = 0.5
 
 # Requests of the train split, its first, that stand for all: interests are standardized on them. Rates are set on more,
 # as they depend on how active users happen to be; below that many requests they are exact but for the draw of labels.
@@ -87,7 +95,7 @@ class Interest:
         self._calendar = world.calendar
         self._effects = {
             name: randomness.stream(world.options.seed, f"effect of {name}")
-            for name in (*PROFILE_SIZES, "user", "category", "intent", "brand", "shop", "item", "past", "style")
+            for name in (*PROFILE_SIZES, "user", "category", "intent", "brand", "shop", "item", "past", "style", "pair")
         }
         self._standardize(*self._observe(world, 0, _pilot(world.options.requests, MAX_PILOT))[:2])
         click_logits, conversion_logits = self._pilot_logits(world)
@@ -127,7 +135,14 @@ class Interest:
         return np.concatenate(parts, axis=1)
 
     def _hidden(self, requests: Requests) -> np.ndarray:
-        return randomness.normals(requests.impression_bits(self._options.seed, "hidden"), 0)
+        """What drives clicks and conversions and is in no field, h: float64 [impressions]."""
+        options = self._options
+        hidden = options.gamma * randomness.normals(requests.impression_bits(options.seed, "hidden"), 0)
+        if options.hidden_interaction:
+            profile = requests.profile[PAIRED_PROFILE][requests.rows] + 1
+            pairs = randomness.bits(randomness.bits(self._effects["pair"], profile), requests.items.category)
+            hidden += options.hidden_interaction * randomness.normals(pairs, 0)
+        return hidden
 
     def _components(self, requests: Requests) -> np.ndarray:
         """Parts of both interests before scaling: float64 [TASKS, COMPONENTS, impressions]."""
@@ -222,8 +237,10 @@ class Interest:
         b = (b - self._overlap * a) / self._deviations[1]
         interest = math.sqrt(1 - options.kappa**2) * a + options.kappa * self._place_effects[places]
         conversion = options.rho * a + math.sqrt(1 - options.rho**2) * b
-        hidden = options.gamma * hidden
-        return np.stack([options.click_strength * interest + hidden, options.conversion_strength * conversion + hidden])
+        bend = options.non_monotone * np.abs(a - BEND)
+        return np.stack(
+            [options.click_strength * interest + hidden, options.conversion_strength * conversion + hidden + bend]
+        )
 
 
 def _pilot(requests: int, most: int) -> int:

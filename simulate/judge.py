@@ -128,7 +128,7 @@ def judge(judged: Judged) -> dict[str, Any]:
         "cvr_auc_would_convert_unclicked": exact_auc(judged.would_convert[~clicked], judged.pcvr[~clicked]),
         "cvr_deciles": _deciles(judged),
     }
-    return figures | _aucs(judged, clicked)
+    return figures | _aucs(judged, clicked) | _weighted_clicks(judged)
 
 
 def _aucs(judged: Judged, clicked: np.ndarray) -> dict[str, float | None]:
@@ -140,6 +140,27 @@ def _aucs(judged: Judged, clicked: np.ndarray) -> dict[str, float | None]:
         "cvr_auc_oracle": exact_auc(conversion[clicked], judged.true_cvr[clicked]),
         "ctcvr_auc": exact_auc(conversion, judged.pctcvr),
         "ctcvr_auc_oracle": exact_auc(conversion, judged.true_ctr * judged.true_cvr),
+    }
+
+
+def _weighted_clicks(judged: Judged) -> dict[str, float | None]:
+    """What propensities alone would do: the mean true CVR of clicks, weighted by their inverse, over that of D, less 1.
+
+    A CVR tower that fits its weighted clicks to perfection ends there. Far from 0, the propensities are to blame for
+    a bias; near 0, the tower is. With the true propensities only the draw of the clicks is left.
+    """
+    clicked = judged.click > 0
+    if not clicked.any():
+        return dict.fromkeys(("weighted_clicks_none", "weighted_clicks_predicted", "weighted_clicks_true"))
+    rate, everywhere = judged.true_cvr[clicked], judged.true_cvr.mean()
+    weights = {
+        "none": np.ones(len(rate)),
+        "predicted": 1 / np.maximum(judged.pctr[clicked], _TINY),
+        "true": 1 / judged.true_ctr[clicked],
+    }
+    return {
+        f"weighted_clicks_{name}": float(np.average(rate, weights=each) / everywhere - 1)
+        for name, each in weights.items()
     }
 
 
@@ -174,11 +195,21 @@ def _deciles(judged: Judged) -> list[dict[str, float]]:
 
 
 def summary(figures: dict[str, Any]) -> str:
-    """The chief figures, in a line."""
+    """The chief figures, in two lines."""
     aucs = (
         f"{task} AUC {_digits(figures[task + '_auc'])} of {_digits(figures[task + '_auc_oracle'])}" for task in _TASKS
     )
-    return f"{', '.join(aucs)}; bias of pCVR {100 * figures['cvr_bias_all']:+.1f} %"
+    weighted = ", ".join(
+        f"{name} {_percent(figures['weighted_clicks_' + name])}" for name in ("none", "predicted", "true")
+    )
+    return (
+        f"{', '.join(aucs)}; bias of pCVR {_percent(figures['cvr_bias_all'])}\n"
+        f"what propensities alone would do, mean true CVR of weighted clicks against all: {weighted}"
+    )
+
+
+def _percent(value: float | None) -> str:
+    return "absent" if value is None else f"{100 * value:+.1f} %"
 
 
 def _digits(value: float | None) -> str:

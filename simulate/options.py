@@ -24,6 +24,10 @@ class Options:
         rho: how much of the conversion interest is click interest, -1 to 1; 0: clicks say nothing about it.
         kappa: how much of the clicks the place explains instead of the interest, 0 to 1.
         gamma: strength of a cause of clicks and conversions that no feature shows.
+        hidden_interaction: strength of an effect of pairs (profile value, category) on clicks and conversions alike. No
+            field carries it, so towers of these fields cannot fit it: but the true propensities know it.
+        non_monotone: weight of |a - 0.5| in the conversion logit: the further from it, the more conversions. Clicks
+            show the upper side; towers that cannot bend miss the lower one.
         click_strength: standard deviation of the click logit (s_c).
         conversion_strength: standard deviation of the conversion logit (s_r).
         users: people in the world, seen or not; 0: in Ali-CCP's proportion to the requests.
@@ -41,6 +45,8 @@ class Options:
     rho: float = 0.6
     kappa: float = 0.0
     gamma: float = 0.0
+    hidden_interaction: float = 0.0
+    non_monotone: float = 0.0
     click_strength: float = 0.5
     conversion_strength: float = 0.9
     users: int = 0
@@ -58,6 +64,8 @@ class Options:
             ("rho", -1, 1),
             ("kappa", 0, 1),
             ("gamma", 0, 5),
+            ("hidden_interaction", 0, 5),
+            ("non_monotone", -5, 5),
             ("click_strength", 0, 5),
             ("conversion_strength", 0, 5),
             ("users", 0, 10**9),

@@ -67,6 +67,28 @@ def test_hidden_cause_makes_bias_without_interest():
     assert report["click_rate"] == pytest.approx(0.0389, rel=0.05)
 
 
+def test_a_hidden_interaction_is_a_bias_that_no_field_shows():
+    requests, truth, report = observe(rho=0, click_strength=0, conversion_strength=0, hidden_interaction=0.5)
+    assert report["bias_ratio"] == pytest.approx(math.exp(0.25), rel=0.10)
+    # All that is left in the rates is the pair: equal pairs, equal rates.
+    pair = requests.profile["121"][requests.rows] * 10**6 + requests.items.category
+    _, place = np.unique(pair, return_inverse=True)
+    for rates in (truth.p_click, truth.p_conversion):
+        lowest = np.full(place.max() + 1, np.iinfo(np.int64).max)
+        np.minimum.at(lowest, place, rates)
+        assert (rates == lowest[place]).all()
+    assert len(np.unique(truth.p_click)) > 1000
+
+
+def test_conversions_are_not_monotone_in_click_interest():
+    """Many where clicks are rare, few at the bend, many again above it; clicks show the upper side."""
+    _, truth, _ = observe(rho=0, conversion_strength=0, non_monotone=1.3, click_strength=1.5)
+    a = np.log(truth.p_click / (1e9 - truth.p_click))
+    a = (a - a.mean()) / a.std()
+    logit = np.log(truth.p_conversion / (1e9 - truth.p_conversion))
+    np.testing.assert_allclose(logit - logit.min(), 1.3 * np.abs(a - 0.5), atol=0.02)
+
+
 def test_clicks_of_place_alone_make_no_bias():
     requests, truth, report = observe(kappa=1)
     assert report["bias_ratio"] == pytest.approx(1, abs=0.03)

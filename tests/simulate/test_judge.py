@@ -44,6 +44,24 @@ def test_faults_are_measured():
     assert flat["cvr_auc_would_convert_all"] == 0.5
 
 
+def test_weighted_clicks_tell_propensities_from_towers():
+    """Clicks where conversions are: unweighted they overrate, true propensities put it right, half-right ones half."""
+    rng = np.random.default_rng(3)
+    interest = rng.uniform(0, 1, 400_000)
+    true_ctr, true_cvr = 0.02 + 0.3 * interest, 0.05 + 0.3 * interest
+    click = (rng.random(len(interest)) < true_ctr).astype(int)
+    blurred = (true_ctr + true_ctr.mean()) / 2
+    zero = np.zeros(len(interest), int)
+    figures = judge.judge(judge.Judged(click, zero, true_ctr, true_cvr, zero, blurred, true_cvr, blurred * true_cvr))
+    expected = (true_ctr * true_cvr).sum() / true_ctr.sum() / true_cvr.mean() - 1
+    assert figures["weighted_clicks_none"] == pytest.approx(expected, abs=0.01)
+    assert figures["weighted_clicks_true"] == pytest.approx(0, abs=0.02)
+    assert 0.02 < figures["weighted_clicks_predicted"] < figures["weighted_clicks_none"]
+    assert figures["cvr_bias_all"] == pytest.approx(0)
+    nobody = judge.judge(judge.Judged(zero, zero, true_ctr, true_cvr, zero, blurred, true_cvr, blurred * true_cvr))
+    assert nobody["weighted_clicks_predicted"] is None
+
+
 def write_log(folder, truth):
     lines = [
         f"{i},{c},{v},ctx,1,301\x021\x031.0" for i, (c, v) in enumerate(zip(truth.click, truth.conversion, strict=True))
