@@ -9,7 +9,7 @@ PACKAGES := storage features simulate preprocess input_fn model_fn trainer servi
 INPUT :=
 OUTPUT := demo_output
 
-.PHONY: setup demo test test-stores lint bench clean
+.PHONY: setup demo test test-stores test-matrix lint audit bench constraints clean
 
 setup: $(READY)
 
@@ -31,8 +31,23 @@ test: lint
 test-stores: $(READY)
 	$(BIN)/python -m pytest -m stores tests/stores
 
+# Python and TensorFlow pairs, each a list in constraints/ and an environment in MATRIX.
+MATRIX := .venv.matrix
+POINTS := py310-tf215 py312-tf219 py313
+
+test-matrix:
+	@tools/test_matrix.sh $(MATRIX) $(EXTRAS) $(POINTS)
+
+# Known vulnerabilities of what is installed; says so where the list of them cannot be reached.
+audit: $(READY)
+	@$(BIN)/python tools/audit.py
+
+# Newest versions that setup.py allows; needs uv.
+constraints:
+	tools/make_constraints.sh $(EXTRAS)
+
 bench: $(READY)
 	$(BIN)/python benchmarks/run_all.py --folder=benchmarks/output
 
 clean:
-	rm -rf $(VENV) $(VENV).uv *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(VENV).uv $(MATRIX) *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

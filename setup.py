@@ -1,4 +1,4 @@
-"""Packages, extras and console commands. Exact versions for a repeatable install are in constraints/, by Python."""
+"""Packages, extras and console commands. Versions for a repeatable install: constraints/, one list a Python."""
 
 from setuptools import find_packages, setup
 

@@ -8,7 +8,9 @@ Only --prepare runs the preprocess job, so that the machine with the GPU needs n
 is the command `python -m trainer` with the recommended recipe, in a process of its own. The lines:
 
 losses    a model is trained for one step on the CPU, and goes on from that checkpoint for 200 steps, once on the CPU
-          and once on the GPU, on the same batches without TensorFloat-32; the largest difference between the losses
+          and once on the GPU, on the same batches without TensorFloat-32; the largest difference between the losses.
+          Adagrad's accumulators begin at 0.1 here: with the recipe's 1e-7 a row's first step is full size whatever its
+          gradient, so that the last digit of a gradient near zero decides about the sign of a step, on any device
 speed     impressions/s (median of the lines that training prints), on the GPU with the table there, with the table in
           the host's memory, and on the CPU; the GPU's utilization and memory meanwhile, by nvidia-smi
 input     impressions/s of the input pipeline alone, and the training's part of that: near 1, the GPU waits for it
@@ -88,7 +90,7 @@ def numbers_before(word: str, printed: str) -> list[float]:
 
 def losses(data: str, folder: str, steps: int) -> None:
     """Prints how far the losses of CPU and GPU are from each other."""
-    flags = ["--num_threads=1", "--log_steps=1"]
+    flags = ["--num_threads=1", "--log_steps=1", "--initial_accumulator=0.1"]
     begun = os.path.join(folder, "begun")
     run_trainer(data, begun, [*flags, "--max_steps=1"], ON_CPU)
     found = []
