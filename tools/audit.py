@@ -13,7 +13,15 @@ _UNREACHABLE = ("ConnectionError", "ServiceError", "Max retries", "Temporary fai
 
 def main() -> int:
     """Runs pip-audit in this environment."""
-    command = [sys.executable, "-m", "pip_audit", "--local", "--skip-editable", "--progress-spinner=off", "--timeout=20"]
+    command = [
+        sys.executable,
+        "-m",
+        "pip_audit",
+        "--local",
+        "--skip-editable",
+        "--progress-spinner=off",
+        "--timeout=20",
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode and not done.stdout.strip() and any(word in done.stderr for word in _UNREACHABLE):
         print("audit: the list of known vulnerabilities cannot be reached from here; nothing was checked")
