@@ -7,6 +7,7 @@ from __future__ import annotations
 
 BLANK_LINE = "blank_line"
 NOT_UTF8 = "not_utf8"
+OPEN_QUOTE = "open_quote"
 WRONG_COLUMN_COUNT = "wrong_column_count"
 BAD_NUMBER = "bad_number"
 CLICK_NOT_BINARY = "click_not_binary"
@@ -16,6 +17,7 @@ WRONG_FEATURE_COUNT = "wrong_feature_count"
 BAD_FEATURE = "bad_feature"
 BAD_WEIGHT = "bad_weight"
 ID_OUT_OF_RANGE = "id_out_of_range"
+INEXACT_ID = "inexact_id"
 SEVERAL_VALUES = "several_values"
 DUPLICATE_SAMPLE_ID = "duplicate_sample_id"
 DUPLICATE_CONTEXT = "duplicate_context"
@@ -23,7 +25,8 @@ CONTEXT_MISMATCH = "context_mismatch"
 
 DESCRIPTIONS = {
     BLANK_LINE: "the line holds nothing, or white space only",
-    NOT_UTF8: "the line holds bytes that are not UTF-8",
+    NOT_UTF8: "the row holds bytes that are not UTF-8",
+    OPEN_QUOTE: "a cell begins with a quote that is not closed at a separator or line end; the line alone is left out",
     WRONG_COLUMN_COUNT: "the line has more or fewer columns than its file should have",
     BAD_NUMBER: "a sample id, feature count or number is not a whole (or, for a number field, finite) number",
     CLICK_NOT_BINARY: "click is neither 0 nor 1",
@@ -33,6 +36,7 @@ DESCRIPTIONS = {
     BAD_FEATURE: "a feature is not of the form field, id, value, or its id is not a whole number",
     BAD_WEIGHT: "a weight is NaN, negative, infinite or no number",
     ID_OUT_OF_RANGE: "an id or sample id is negative or beyond int64",
+    INEXACT_ID: "a whole number in a column of floats is so large that it may have been rounded; write it as int64",
     SEVERAL_VALUES: "a field of kind one has more than one value",
     DUPLICATE_SAMPLE_ID: "an earlier row has the same sample id; the first one is used",
     DUPLICATE_CONTEXT: "an earlier row has the same context key; the first one is used",
@@ -41,3 +45,5 @@ DESCRIPTIONS = {
 
 # In the order in which a row is tested.
 REASONS = tuple(DESCRIPTIONS)
+# Of CSV and Parquet alone: Ali-CCP's files have no quotes, no floats as ids and each context once.
+OF_TABLES = frozenset({OPEN_QUOTE, INEXACT_ID, CONTEXT_MISMATCH})

@@ -46,11 +46,12 @@ def run(
     stores.apply(beam_options)
     _refuse_overlap(options)
     schema = load_schema(options)
-    files = inputs.find(options, schema)
+    files, not_read = inputs.find(options, schema)
     with publish.making(
         options.output_dir, COMMAND, "output_dir", options.overwrite, options.keep_temporary, _say
     ) as output:
-        job = Job(options, schema, tuple(files), partition.plan(files, options), output.temporary)
+        plan = partition.plan(files, options)
+        job = Job(options, schema, tuple(files), plan, output.temporary, tuple(not_read))
         if execute:
             execute(job)
         else:

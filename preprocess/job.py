@@ -24,9 +24,10 @@ class Job:
     Attributes:
         options: settings.
         schema: of the log.
-        files: input files, by index.
+        files: all files of the log, by index; of those whose split is not asked for no block is read.
         partitions: of the requests.
         folder: of the run's intermediate files, below the output folder.
+        not_read: a line for each file of the input that is passed over, with the reason.
     """
 
     options: Options
@@ -34,6 +35,7 @@ class Job:
     files: tuple[InputFile, ...]
     partitions: Partitions
     folder: str
+    not_read: tuple[str, ...] = ()
 
     def path(self, *parts: str) -> str:
         """Path of an intermediate file."""

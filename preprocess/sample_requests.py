@@ -93,12 +93,11 @@ def write(job: Job) -> None:
 
 
 def _of_table(job: Job) -> list[RawRequest]:
-    """First requests of a CSV or Parquet log; none of a remote one, which `raw_requests` does not read."""
-    folder = job.options.input_dir.split(",")[0].strip()
-    if not storage.is_local(folder):
-        return []
-    split = "" if job.files[0].split is None else names.TRAIN
-    found = raw_requests.read(folder, split, job.schema, job.options.input_format, _pass_over, _IMPRESSIONS)
+    """First requests of a CSV or Parquet log."""
+    options = job.options
+    found = raw_requests.read(
+        options.input_dir, names.TRAIN, job.schema, options.input_format, _pass_over, _IMPRESSIONS
+    )
     return list(itertools.islice(found, _REQUESTS))
 
 

@@ -119,10 +119,17 @@ class Rejects:
     Attributes:
         place: int64 [rejects].
         reason: index in `reject_reasons.REASONS`, uint8 [rejects].
+        column: what column is at fault, as a place in `raw_log.table.column_names`, int16 [rejects]; -1, and so unless
+            given: none, or one that goes without saying.
     """
 
     place: np.ndarray
     reason: np.ndarray
+    column: np.ndarray = dataclasses.field(default_factory=lambda: np.empty(0, np.int16))
+
+    def __post_init__(self) -> None:
+        if len(self.column) != len(self.place):
+            object.__setattr__(self, "column", np.full(len(self.place), -1, np.int16))
 
     def __len__(self) -> int:
         return len(self.place)
@@ -137,7 +144,8 @@ def merge_rejects(parts: Sequence[Rejects]) -> Rejects:
     """All rejects of the parts."""
     if not parts:
         return no_rejects()
-    return Rejects(np.concatenate([p.place for p in parts]), np.concatenate([p.reason for p in parts]))
+    arrays = [(part.place, part.reason, part.column) for part in parts]
+    return Rejects(*(np.concatenate(found) for found in zip(*arrays, strict=True)))
 
 
 def empty() -> Rows:

@@ -8,6 +8,7 @@ what is wrong with them, or that they are unusual but right.
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Iterable
 
@@ -17,15 +18,17 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from features import names, reject_reasons, row_places
+from features.raw_log import aliccp_row, table
 from features.raw_values import ValueProblem
 from features.schema import Field, Schema
 from preprocess.columns import ragged, rows
 from preprocess.columns.rows import Rejects, Rows
-from preprocess.read import aliccp_row
-from preprocess.read.entries import ID_PATTERN, WEIGHT_PATTERN
 from preprocess.read.lines import Lines
 from preprocess.read.parsed import Parsed
 
+# So many digits cannot overflow.
+ID_PATTERN = "[0-9]{1,18}"
+WEIGHT_PATTERN = r"[0-9]{1,9}(?:\.[0-9]{1,9})?"
 _FEATURE = rf"[!-+\--~]+\x02{ID_PATTERN}\x03{WEIGHT_PATTERN}"
 _TAIL = rf"[!-+\--~]*,[0-9]{{1,9}},(?:{_FEATURE}(?:\x01{_FEATURE})*)?\r?\n$"
 _REGULAR_CONTEXT = f"^{_TAIL}"
@@ -49,6 +52,9 @@ class AliccpReader:
         self._one_value = {field.column: not field.is_many for field in fields}
         self._is_single = np.array([not field.is_many for field in schema.fields])
         self._field_count = len(schema.fields)
+        labels = zip((names.SAMPLE_ID, names.CLICK, names.CONVERSION), _label_columns(schema), strict=True)
+        self._column = {name: place for place, name in enumerate(table.column_names(schema))}
+        self._column |= {name: self._column.get(column or "", table.WHOLE_ROW) for name, column in labels}
         self._known = {field.column: schema.index[field.name] for field in fields}
 
     def parse(self, lines: Lines, file_index: int) -> Parsed:
@@ -105,14 +111,15 @@ class AliccpReader:
         self, lines: Lines, chosen: np.ndarray, places: np.ndarray, fields: _FieldNumbers
     ) -> tuple[Rows, Rejects]:
         good: list[tuple[int, aliccp_row.Row]] = []
-        bad: list[tuple[int, int]] = []
+        bad: list[tuple[int, int, int]] = []
         for index in chosen.tolist():
             try:
                 good.append((places[index], aliccp_row.parse(lines.line(index), self._one_value, self._is_context)))
             except ValueProblem as problem:  # noqa: PERF203 each line has its own
-                bad.append((places[index], reject_reasons.REASONS.index(problem.reason)))
-        rejected = np.array(bad, np.int64).reshape(-1, 2)
-        return self._rows_of(good, fields), Rejects(rejected[:, 0], rejected[:, 1].astype(np.uint8))
+                column = self._column.get(problem.column, table.WHOLE_ROW)
+                bad.append((places[index], reject_reasons.REASONS.index(problem.reason), column))
+        place, reason, at_fault = np.array(bad, np.int64).reshape(-1, 3).T
+        return self._rows_of(good, fields), Rejects(place, reason.astype(np.uint8), at_fault.astype(np.int16))
 
     def _rows_of(self, good: list[tuple[int, aliccp_row.Row]], fields: _FieldNumbers) -> Rows:
         found = [row for _, row in good]
@@ -134,14 +141,14 @@ class AliccpReader:
     def _without_unknown(self, found: Rows, fields: _FieldNumbers) -> tuple[Rows, Counter[str]]:
         known = found.field < self._field_count
         if known.all():
-            return found, Counter()
+            return dataclasses.replace(found, field=found.field.astype(np.uint16)), Counter()
         times = np.bincount(found.field, minlength=fields.end)
         unknown = Counter({name: int(times[number]) for name, number in fields.unknown().items() if times[number]})
         accepted = Rows(
             columns=found.columns,
             request=found.request,
             counts=ragged.sums(known, found.counts).astype(np.int32),
-            field=found.field[known],
+            field=found.field[known].astype(np.uint16),
             key=found.key[known],
             weight=found.weight[known],
         )
@@ -157,8 +164,8 @@ class _FieldNumbers:
         self.end = field_count
 
     def of(self, columns: Iterable[str]) -> np.ndarray:
-        """Number of each name: uint16 [names]. New names get the next numbers."""
-        return np.array([self._number(name) for name in columns], np.uint16)
+        """Number of each name: int32 [names]. New names get the next numbers, more than a schema's own."""
+        return np.array([self._number(name) for name in columns], np.int32)
 
     def unknown(self) -> dict[str, int]:
         """Numbers of the names that the schema does not have."""
@@ -169,6 +176,10 @@ class _FieldNumbers:
             self._numbers[name] = self.end
             self.end += 1
         return self._numbers[name]
+
+
+def _label_columns(schema: Schema) -> tuple[str | None, str, str]:
+    return schema.columns.sample_id, schema.columns.click, schema.columns.conversion
 
 
 def _read_table(data: bytes, columns: dict[str, pa.DataType]) -> dict[str, pa.Array]:

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import zlib
 from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
-import pyarrow as pa
 
 import storage
 from features import names
+from features.raw_log import log_files
+from features.raw_log.batches import ROWS_PER_BATCH, TableReader
 from preprocess.columns import rows, segments
 from preprocess.columns.rows import Rejects, Rows
 from preprocess.job import Job
-from preprocess.read import lines, parquet_reader, quantiles
+from preprocess.read import lines, quantiles, table_rows
 from preprocess.read.aliccp_reader import AliccpReader
-from preprocess.read.csv_reader import CsvReader
 from preprocess.read.inputs import Block, InputFile
 from preprocess.read.parsed import Parsed
 
@@ -78,30 +77,27 @@ class ParsedBlock:
 
 
 def parse_block(job: Job, block: Block) -> list[ParsedBlock]:
-    """Parses a block and writes its rows for the partitions."""
+    """Parses a block and writes its rows for the partitions. Errors of reading name the file."""
     file = job.files[block.file_index]
-    try:
-        return [_spill(job, block, number, parsed) for number, parsed in enumerate(_pieces(job, block, file))]
-    except storage.WriteError:
-        raise
-    except (OSError, EOFError, zlib.error, pa.ArrowInvalid) as error:
-        raise OSError(f"{file.path}, from byte {block.start}: {error}") from error
+    pieces = _aliccp_pieces(job, block, file) if file.input_format == names.ALICCP else _table_pieces(job, block, file)
+    return [_spill(job, block, number, parsed) for number, parsed in enumerate(pieces)]
 
 
-def _pieces(job: Job, block: Block, file: InputFile) -> Iterator[Parsed]:
-    if file.row_groups:
-        yield from parquet_reader.ParquetReader(job.schema, file).parse(block.start)
-        return
-    if job.options.input_format == names.CSV:
-        reader: AliccpReader | CsvReader = CsvReader(job.schema, file.columns)
-    else:
-        reader = AliccpReader(job.schema, file.is_context)
-    if file.compressed:
-        pieces = lines.stream(file, job.options.block_size, file.first)
-    else:
-        pieces = iter([lines.read_block(file.path, block.start, block.end, file.first)])
-    for piece in pieces:
-        yield reader.parse(piece, block.file_index)
+def _aliccp_pieces(job: Job, block: Block, file: InputFile) -> Iterator[Parsed]:
+    reader = AliccpReader(job.schema, file.is_context)
+    with log_files.naming(file.path, block.start):
+        if file.compressed:
+            pieces = lines.stream(file.path, job.options.block_size)
+        else:
+            pieces = iter([lines.read_block(file.path, block.start, block.end)])
+        for piece in pieces:
+            yield reader.parse(piece, block.file_index)
+
+
+def _table_pieces(job: Job, block: Block, file: InputFile) -> Iterator[Parsed]:
+    size = ROWS_PER_BATCH if file.input_format == names.PARQUET else job.options.block_size
+    for batch in TableReader(file, job.schema, size).batches(block):
+        yield table_rows.parse(batch, block.file_index, job.schema)
 
 
 def _spill(job: Job, block: Block, number: int, parsed: Parsed) -> ParsedBlock:
@@ -141,7 +137,7 @@ def write_rejects(path: str, rejects: Rejects) -> str:
     """Writes places and reasons of rejected rows; returns the path, or nothing where there are none."""
     if not len(rejects):
         return ""
-    segments.write(path, [{"place": rejects.place, "reason": rejects.reason}])
+    segments.write(path, [dataclasses.asdict(rejects)])
     return path
 
 
@@ -149,7 +145,7 @@ def read_rejects(path: str) -> Rejects:
     """What `write_rejects` wrote."""
     data = storage.read(path)
     arrays = segments.parse(data)
-    return Rejects(arrays["place"], arrays["reason"])
+    return Rejects(**arrays)
 
 
 def _histograms(job: Job, parsed: Parsed, split: str | None) -> dict[str, quantiles.Histogram]:

@@ -10,10 +10,12 @@ import numpy as np
 import pyarrow as pa
 
 import storage
-from preprocess.read.inputs import InputFile
+from features.raw_log import compression
+from features.raw_log.batches import LONGEST_ROW
+from features.raw_log.log_files import InputError
 
 _NEWLINE = 0x0A
-# The rest of a line that begins in a block is read in steps of this size.
+# The rest of a line that begins in a block is read in steps of this size, and then of twice what was read.
 _TAIL = 1 << 16
 
 
@@ -63,20 +65,12 @@ def split(data: bytes, offset: int) -> Lines:
     return Lines(data, np.concatenate([np.zeros(1, np.int64), ends]), offset)
 
 
-def read_block(path: str, start: int, end: int, first: int) -> Lines:
-    """The lines that begin in the byte range [start, end) of an uncompressed file.
-
-    Args:
-        path: of the file.
-        start: begin of the block.
-        end: end of the block.
-        first: where the file's first line begins: 0, or the end of its header. It lies in the first block.
-    """
+def read_block(path: str, start: int, end: int) -> Lines:
+    """The lines that begin in the byte range [start, end) of an uncompressed file."""
     with storage.reading(path) as file:
-        if start == first:
-            before, skipped = start, 0
-            file.seek(start)
-            data = file.read(end - start)
+        if start == 0:
+            before, skipped = 0, 0
+            data = file.read(end)
         else:
             # A line begins at `start` if the byte before is a newline.
             before = start - 1
@@ -85,32 +79,42 @@ def read_block(path: str, start: int, end: int, first: int) -> Lines:
             skipped = data.find(b"\n") + 1
             if not skipped:
                 return split(b"", start)
-        return split(data[skipped:] + _rest_of_line(file, data), before + skipped)
+        return split(data[skipped:] + _rest_of_line(file, data, path, end), before + skipped)
 
 
-def _rest_of_line(file: BinaryIO, data: bytes) -> bytes:
+def _rest_of_line(file: BinaryIO, data: bytes, path: str, place: int) -> bytes:
     if not data or data[-1] == _NEWLINE:
         return b""
-    rest = b""
-    while part := file.read(_TAIL):
-        rest += part
-        found = rest.find(b"\n", len(rest) - len(part))
+    parts: list[bytes] = []
+    size = 0
+    while part := file.read(max(_TAIL, size)):
+        found = part.find(b"\n")
         if found >= 0:
-            return rest[: found + 1]
-    return rest
+            return b"".join([*parts, part[: found + 1]])
+        parts.append(part)
+        size += len(part)
+        _check_length(size, path, place)
+    return b"".join(parts)
 
 
-def stream(file: InputFile, block_size: int, first: int) -> Iterator[Lines]:
+def _check_length(size: int, path: str, place: int) -> None:
+    if size > LONGEST_ROW:
+        raise InputError(
+            f"{path}: the line at byte {place} is longer than {LONGEST_ROW} bytes; has the file line ends?"
+        )
+
+
+def stream(path: str, block_size: int) -> Iterator[Lines]:
     """The lines of a compressed file, which has no random access, in blocks of about `block_size` bytes."""
-    with file.reading() as opened:
-        opened.read(first)
-        rest, offset = b"", first
-        while part := opened.read(block_size):
+    with storage.reading(path) as opened, compression.plain(opened, path) as file:
+        rest, offset = b"", 0
+        while part := file.read(max(block_size, len(rest))):
             data = rest + part
             cut = data.rfind(b"\n") + 1
             rest = data[cut:]
             if cut:
                 yield split(data[:cut], offset)
                 offset += cut
+            _check_length(len(rest), path, offset)
         if rest:
             yield split(rest, offset)

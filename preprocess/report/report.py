@@ -27,6 +27,8 @@ from preprocess.write import rejected_writer
 from preprocess.write.shard_writer import WrittenShard
 
 TOTAL = "total"
+_UNKNOWN_TOLD = 100
+_FILES_TOLD = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,20 +77,36 @@ def collect(job: Job, started: float) -> Report:
     return Report(
         input={
             "format": job.options.input_format,
-            "files": [file.path for file in job.files],
-            "bytes": sum(file.size for file in job.files),
+            "files": [file.path for file in job.files if file.is_read],
+            "not_read": list(job.not_read),
+            "is_split": any(file.split for file in job.files),
+            "bytes": sum(file.size for file in job.files if file.is_read),
             "rows": sum(block.read for block in parsed),
-            "unknown_fields": dict(sum((block.unknown for block in parsed), Counter())),
+            **_unknown_fields(sum((block.unknown for block in parsed), Counter())),
         },
         splits=splits,
         rejected={reason: int(reasons[i]) for i, reason in enumerate(reject_reasons.REASONS) if reasons[i]},
-        samples=[json.loads(line) for found in written for line in found.sample],
+        samples=_samples([json.loads(line) for found in written for line in found.sample], reasons),
         vocabulary=_vocabulary(job, ranges),
         frequencies=_frequencies(ranges),
         fields=fields,
         previous=compare.compare(job, splits, fields),
         seconds=_seconds(job, started),
     )
+
+
+def _unknown_fields(counts: Counter[str]) -> dict[str, Any]:
+    """The names that occur most, and how many there are: a damaged log may have one in each row."""
+    return {"unknown_fields": dict(counts.most_common(_UNKNOWN_TOLD)), "unknown_field_names": len(counts)}
+
+
+def _samples(rejected: list[dict[str, Any]], counts: np.ndarray) -> list[dict[str, Any]]:
+    """Ten rejected rows of the commonest reason, then two of each other one."""
+    samples: list[dict[str, Any]] = []
+    for place, index in enumerate(np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)].tolist()):
+        mine = [row for row in rejected if row["reason"] == reject_reasons.REASONS[index]]
+        samples += mine[: 2 if place else rejected_writer.SAMPLE]
+    return samples
 
 
 def _seconds(job: Job, started: float) -> dict[str, float]:
@@ -178,6 +196,8 @@ def summary(report: Report) -> str:
     lines.append(_ids(report))
     lines += [f"warning: {text}" for text in report.previous["warnings"]]
     lines.append(f"rejected: {sum(report.rejected.values()):,} rows {_by_reason(report)}".rstrip())
+    lines += _commonest(report)
+    lines += _about_files(report)
     seconds = report.seconds[TOTAL]
     lines.append(f"{seconds:.1f} s, {report.input['bytes'] / 1e6 / max(seconds, 1e-9):.1f} MB/s of raw log")
     return "\n".join(lines)
@@ -208,8 +228,27 @@ def describe_rejects(report: Report, options: Options, folder: str) -> str:
         f"{rejected:,} of {report.input['rows']:,} rows rejected, more than --max_rejected={options.max_rejected:g} "
         f"{_by_reason(report)}; all are in {storage.join(folder, names.REJECTED_DIR)}, for example:"
     ]
-    lines += [
-        f"  {sample['file']} at {sample['offset']}: {sample['reason']}: {sample['row']!r:.200}"
-        for sample in report.samples[:5]
-    ]
-    return "\n".join(lines)
+    return "\n".join([*lines, *_commonest(report)])
+
+
+def _commonest(report: Report) -> list[str]:
+    """The rejected rows of the commonest reason that are shown."""
+    if not report.samples:
+        return []
+    reason = max(report.rejected, key=lambda name: report.rejected[name])
+    return [_told(sample) for sample in report.samples if sample["reason"] == reason][: rejected_writer.SAMPLE]
+
+
+def _told(sample: dict[str, Any]) -> str:
+    column = f" (column {sample['column']})" if sample["column"] else ""
+    return f"  {sample['file']} at {sample['offset']}: {sample['reason']}{column}: {sample['row']!r:.200}"
+
+
+def _about_files(report: Report) -> list[str]:
+    """What became of files that a reader of the folder may have expected to be read, or to be of a split."""
+    lines = [f"not read: {line}" for line in report.input["not_read"][:_FILES_TOLD]]
+    if len(report.input["not_read"]) > _FILES_TOLD:
+        lines.append(f"not read: {len(report.input['not_read']) - _FILES_TOLD} more, all in {names.REPORT_JSON}")
+    if not report.input["is_split"] and len(report.splits) > 1:
+        lines.append(f"no file is named for {' or '.join(report.splits)}: each request fell to one by its key")
+    return lines

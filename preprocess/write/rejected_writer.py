@@ -5,21 +5,22 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import BinaryIO
 
 import numpy as np
 
 import storage
 from features import reject_reasons, row_places
+from features.raw_log import table
+from features.schema import Schema
 from preprocess.columns import rows
 from preprocess.columns.rows import Rejects
 from preprocess.job import Job
 from preprocess.join import duplicates, partition_joiner
 from preprocess.join.partition_joiner import JoinedPartition
-from preprocess.read import parquet_reader
+from preprocess.read import raw_rows
 from preprocess.read.block_parser import ParsedBlock, read_rejects
-from preprocess.read.inputs import InputFile
 
 RECORDS = "records.plan"
 # Below the run's folder: what becomes the output's folder of rejected rows.
@@ -36,7 +37,7 @@ class WrittenRejects:
     Attributes:
         file_index: of the input file.
         rows: number of rows.
-        sample: the first few, as they are written.
+        sample: the first few of each reason, as they are written.
     """
 
     file_index: int
@@ -44,7 +45,8 @@ class WrittenRejects:
     sample: list[str]
 
 
-_SAMPLE = 5
+# Of each reason.
+SAMPLE = 10
 
 
 def plan_rejected(job: Job, written: Sequence[object]) -> list[int]:
@@ -66,17 +68,22 @@ def write_rejected(job: Job, file_index: int) -> WrittenRejects:
     name = f"{file_index:05d}-{os.path.basename(file.path).removesuffix('.gz')}"
     folder = job.path(ROWS_DIR, file.split or _WHOLE_LOG)
     sample: list[str] = []
+    told: Counter[str] = Counter()
     descriptions: list[bytes] = []
 
-    def raw_rows() -> Iterator[bytes]:
-        for offset, reason, row in zip(offsets, found.reason.tolist(), _rows_at(file, offsets), strict=True):
-            text = describe(file.path, offset, reject_reasons.REASONS[reason], row)
+    def rejected() -> Iterator[bytes]:
+        rows_ = raw_rows.rows_at(file, offsets, job.schema)
+        columns = _columns_of(found, job.schema)
+        for offset, reason, column, row in zip(offsets, found.reason.tolist(), columns, rows_, strict=True):
+            reason_text = reject_reasons.REASONS[reason]
+            text = describe(file.path, offset, reason_text, column, row)
             descriptions.append(text.encode())
-            if len(sample) < _SAMPLE:
+            told[reason_text] += 1
+            if told[reason_text] <= SAMPLE:
                 sample.append(text)
             yield row
 
-    storage.write(storage.join(folder, name + ".raw"), raw_rows())
+    storage.write(storage.join(folder, name + ".raw"), rejected())
     storage.write(storage.join(folder, name + ".jsonl"), (line + b"\n" for line in descriptions))
     return WrittenRejects(file_index, len(found), sample)
 
@@ -86,9 +93,23 @@ def write_counts(job: Job, counts: dict[str, int]) -> None:
     storage.write(job.path(ROWS_DIR, _COUNTS_FILE), [json.dumps(counts).encode() + b"\n"])
 
 
-def describe(path: str, offset: int, reason: str, row: bytes) -> str:
+def describe(path: str, offset: int, reason: str, column: str, row: bytes) -> str:
     """JSON of a rejected row. The row's bytes are the code points of the text (ISO 8859-1), so none is lost."""
-    return json.dumps({"file": path, "offset": offset, "reason": reason, "row": row.decode("latin-1")})
+    found = {"file": path, "offset": offset, "reason": reason, "column": column, "row": row.decode("latin-1")}
+    return json.dumps(found)
+
+
+def _columns_of(found: Rejects, schema: Schema) -> list[str]:
+    """Name of the column that is at fault in each row; empty where it is the whole row."""
+    named = [*table.column_names(schema), ""]
+    usual = {
+        reject_reasons.DUPLICATE_SAMPLE_ID: schema.columns.sample_id or "",
+        reject_reasons.DUPLICATE_CONTEXT: next(iter(schema.columns.request_columns), ""),
+    }
+    return [
+        usual.get(reject_reasons.REASONS[reason], "") if column < 0 else named[column]
+        for reason, column in zip(found.reason.tolist(), found.column.tolist(), strict=True)
+    ]
 
 
 def _rejects_of(job: Job, file_index: int) -> Rejects:
@@ -98,32 +119,7 @@ def _rejects_of(job: Job, file_index: int) -> Rejects:
     parts = [read_rejects(block.rejects) for block in parsed if block.rejects and block.block.file_index == file_index]
     for found in (read_rejects(path) for partition in joined for path in partition.rejects):
         mine = row_places.file_and_offset(found.place)[0] == file_index
-        parts.append(Rejects(found.place[mine], found.reason[mine]))
+        parts.append(Rejects(found.place[mine], found.reason[mine], found.column[mine]))
     merged = rows.merge_rejects(parts)
     order = np.argsort(merged.place)
-    return Rejects(merged.place[order], merged.reason[order])
-
-
-def _rows_at(file: InputFile, offsets: Sequence[int]) -> Iterator[bytes]:
-    """Rows at ascending places of a file. A compressed file is read through."""
-    if file.row_groups:
-        yield from parquet_reader.rows_at(file.path, list(offsets))
-        return
-    with file.reading() as opened:
-        place = 0
-        for offset in offsets:
-            if file.compressed:
-                _skip(opened, offset - place)
-            else:
-                opened.seek(offset)
-            line = opened.readline()
-            place = offset + len(line)
-            yield line
-
-
-def _skip(opened: BinaryIO, count: int) -> None:
-    while count > 0:
-        read = len(opened.read(min(count, 1 << 22)))
-        if not read:
-            return
-        count -= read
+    return Rejects(merged.place[order], merged.reason[order], merged.column[order])

@@ -201,7 +201,7 @@ class LogWriter:
         arrays = {name: pa.array(cells) for name, cells in columns.items()}
         arrays["tags"] = pa.array([[int(tag) for tag in cell.split(" ") if tag] or None for cell in columns["tags"]])
         arrays["age"] = pa.array([float(cell) if cell else None for cell in columns["age"]])
-        arrays["item"] = pa.array([cell or None for cell in columns["item"]]).dictionary_encode()
+        arrays["item"] = pa.array([cell or None for cell in columns["item"]], pa.string()).dictionary_encode()
         arrays["click"] = pa.array([cell == "1" for cell in columns["click"]])
         pa.parquet.write_table(pa.table(arrays), folder / f"{stem}.parquet", row_group_size=7)
         return rows

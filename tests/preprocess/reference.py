@@ -7,9 +7,10 @@ import io
 from collections import Counter
 
 import numpy as np
+import raw_log_reference
 
 from features import keys, names, reject_reasons
-from features.raw_values import ValueProblem, parse_cell, parse_id, parse_weight
+from features.raw_values import ValueProblem, parse_id, parse_weight
 
 
 @dataclasses.dataclass
@@ -90,20 +91,16 @@ def table_row(schema, header, cells, place):
     click, conversion = labels(cells[columns.click], cells[columns.conversion], problems)
     values = {}
     for field in schema.fields:
-        values[field.name] = []
-        cell = cells[field.column]
-        for entry in cell.split(field.value_separator) if field.is_many else [cell]:
-            try:
-                found, weights = parse_cell(field, entry)
-                values[field.name] += zip(found, weights or [1.0] * len(found), strict=True)
-            except ValueProblem as problem:  # noqa: PERF203
-                problems.append(problem.reason)
+        try:
+            values[field.name] = raw_log_reference.values_of(field, cells[field.column])
+        except raw_log_reference.Problem as problem:  # noqa: PERF203
+            problems.append(problem.reason)
     if problems:
         raise ValueProblem(min(problems, key=reject_reasons.REASONS.index), cells)
     number = (place[0] << 40) + place[1]
     request = cells[columns.request].encode() if columns.request else b""
     request = request or b"\0" + str(number).encode()
-    context = tuple(cells[field.column] for field in schema.context_fields)
+    context = tuple(tuple((v, np.float32(w)) for v, w in values[field.name]) for field in schema.context_fields)
     return Row(place, request, values, number if sample_id is None else sample_id, click, conversion, context)
 
 
@@ -138,27 +135,18 @@ def read_csv(schema, files, rejected):
     """Rows of CSV files [(number, bytes)]."""
     rows = []
     for number, data in files:
-        (_, first), *lines = lines_of(data)
-        header = next(csv.reader([first.decode("utf-8-sig").rstrip("\r\n")]))
-        for offset, line in lines:
+        header = next(csv.reader([data.partition(b"\n")[0].decode("utf-8-sig").rstrip("\r\n")]))
+        labels = [header.index(name) for name in (schema.columns.click, schema.columns.conversion)]
+        begin = data.index(b"\n") + 1 if b"\n" in data else len(data)
+        for offset, _, found in raw_log_reference.csv_rows(data, len(header), begin, labels=labels):
+            if isinstance(found, str):
+                rejected.add((number, offset, found))
+                continue
             try:
-                rows.append(table_row(schema, header, csv_cells(header, line), (number, offset)))
-            except ValueProblem as problem:  # noqa: PERF203
+                rows.append(table_row(schema, header, dict(zip(header, found, strict=True)), (number, offset)))
+            except ValueProblem as problem:
                 rejected.add((number, offset, problem.reason))
     return rows
-
-
-def csv_cells(header, line):
-    if not line.strip():
-        raise ValueProblem(reject_reasons.BLANK_LINE, line)
-    try:
-        text = line.decode().rstrip("\r\n")
-    except UnicodeDecodeError as error:
-        raise ValueProblem(reject_reasons.NOT_UTF8, line) from error
-    cells = [] if "\r" in text else next(csv.reader([text]))
-    if len(cells) != len(header):
-        raise ValueProblem(reject_reasons.WRONG_COLUMN_COUNT, line)
-    return dict(zip(header, cells, strict=True))
 
 
 def without_duplicates(impressions, rejected):

@@ -130,14 +130,15 @@ def test_csv(seed, with_request, with_id, broken, split_files, shape):
         (folder / "raw").mkdir()
         writer = LogWriter(seed, schema, broken)
         groups = [names.TRAIN, names.TEST] if split_files else ["log"]
-        requests, wanted, number = {}, set(), 0
-        for group in groups:
-            files = writer.csv(folder / "raw", group)
+        written = {group: writer.csv(folder / "raw", group) for group in groups}
+        # Files are numbered by their names, whatever splits they are of.
+        numbers = {name: n for n, name in enumerate(sorted(f.name for files in written.values() for f in files))}
+        requests, wanted = {}, set()
+        for group, files in written.items():
             bad = set()
-            rows = reference.read_csv(schema, [(number + n, file.data) for n, file in enumerate(files)], bad)
+            rows = reference.read_csv(schema, [(numbers[file.name], file.data) for file in files], bad)
             requests |= reference.table_requests(schema, rows, bad, shape["seed"], group if split_files else None)
-            wanted |= {(files[n - number].name, offset, reason) for n, offset, reason in bad}
-            number += len(files)
+            wanted |= {(sorted(numbers)[n], offset, reason) for n, offset, reason in bad}
         out = run(folder, schema, names.CSV, shape)
         assert rejected(out) == wanted
         check(out, schema, requests, shape)
@@ -151,7 +152,7 @@ def test_parquet(seed, shape):
         folder = pathlib.Path(name)
         (folder / "raw").mkdir()
         requests, wanted = {}, set()
-        for number, split in enumerate((names.TRAIN, names.TEST)):
+        for number, split in enumerate((names.TEST, names.TRAIN)):
             cells = LogWriter(seed + number, schema, False).parquet(folder / "raw", split)
             bad = set()
             rows = [reference.table_row(schema, None, row, (number, place)) for place, row in enumerate(cells)]

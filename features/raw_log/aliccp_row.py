@@ -1,4 +1,4 @@
-"""One line of Ali-CCP's files, checked part by part: what the columnar reader leaves over."""
+"""One line of Ali-CCP's files, checked part by part: a client's, and what the job's columnar reader leaves over."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Row:
     conversion: int = 0
 
 
-def parse(line: bytes, one_value: dict[str, bool], is_context: bool) -> Row:
+def parse(line: bytes, one_value: dict[str, bool], is_context: bool, with_labels: bool = True) -> Row:
     """Row of a line.
 
     Args:
@@ -43,6 +43,7 @@ def parse(line: bytes, one_value: dict[str, bool], is_context: bool) -> Row:
         one_value: of each field that the file's side has, by column name, whether it is of kind one. The id and
             weight of other fields are not looked at.
         is_context: whether the line is of common_features.
+        with_labels: whether to look at click and conversion.
 
     Raises:
         ValueProblem: with the first of the line's defects, in the order of `reject_reasons`.
@@ -58,14 +59,15 @@ def parse(line: bytes, one_value: dict[str, bool], is_context: bool) -> Row:
         raise ValueProblem(reject_reasons.WRONG_COLUMN_COUNT, len(columns))
     problems = Problems()
     *labels, request, count, listed = columns
-    sample_id, click, conversion = _labels(labels, problems) if labels else (0, 0, 0)
+    sample_id = problems.value_of(names.SAMPLE_ID, parse_id, labels[0], reject_reasons.BAD_NUMBER) if labels else 0
+    click, conversion = _labels(labels[1], labels[2], problems) if labels and with_labels else (0, 0)
     entries = listed.split(names.FEATURE_SEPARATOR) if listed else []
-    if problems.value_of(parse_id, count, reject_reasons.BAD_NUMBER) not in (None, len(entries)):
+    if problems.value_of("", parse_id, count, reject_reasons.BAD_NUMBER) not in (None, len(entries)):
         problems.add(reject_reasons.WRONG_FEATURE_COUNT, f"{count} for {len(entries)} features")
     features = [_feature(entry, one_value, problems) for entry in entries]
     _check_single(features, one_value, problems)
     problems.raise_first()
-    return Row(request.encode(), features, sample_id, click, conversion)
+    return Row(request.encode(), features, sample_id or 0, click, conversion)
 
 
 class Problems:
@@ -74,16 +76,16 @@ class Problems:
     def __init__(self) -> None:
         self._found: list[ValueProblem] = []
 
-    def add(self, reason: str, value: object) -> None:
+    def add(self, reason: str, value: object, column: str = "") -> None:
         """Notes a defect."""
-        self._found.append(ValueProblem(reason, value))
+        self._found.append(ValueProblem(reason, value, column))
 
-    def value_of(self, parse_value: Callable[..., T], *arguments: object) -> T | None:
+    def value_of(self, column: str, parse_value: Callable[..., T], *arguments: object) -> T | None:
         """What the parser makes of the value; None, and a defect noted, where it raises ValueProblem."""
         try:
             return parse_value(*arguments)
         except ValueProblem as problem:
-            self._found.append(problem)
+            self._found.append(ValueProblem(problem.reason, problem.value, column))
             return None
 
     def raise_first(self) -> None:
@@ -92,35 +94,30 @@ class Problems:
             raise min(self._found, key=lambda problem: reject_reasons.REASONS.index(problem.reason))
 
 
-def check_labels(click: str, conversion: str, problems: Problems) -> tuple[int, int]:
+def _labels(click: str, conversion: str, problems: Problems) -> tuple[int, int]:
     """Click and conversion as numbers; notes what is wrong with them."""
     if click not in ("0", "1"):
-        problems.add(reject_reasons.CLICK_NOT_BINARY, click)
+        problems.add(reject_reasons.CLICK_NOT_BINARY, click, names.CLICK)
     if conversion not in ("0", "1"):
-        problems.add(reject_reasons.CONVERSION_NOT_BINARY, conversion)
+        problems.add(reject_reasons.CONVERSION_NOT_BINARY, conversion, names.CONVERSION)
     if (click, conversion) == ("0", "1"):
-        problems.add(reject_reasons.CONVERSION_WITHOUT_CLICK, f"{click},{conversion}")
+        problems.add(reject_reasons.CONVERSION_WITHOUT_CLICK, f"{click},{conversion}", names.CONVERSION)
     return int(click == "1"), int(conversion == "1")
-
-
-def _labels(columns: list[str], problems: Problems) -> tuple[int, int, int]:
-    sample_id = problems.value_of(parse_id, columns[0], reject_reasons.BAD_NUMBER)
-    return sample_id or 0, *check_labels(columns[1], columns[2], problems)
 
 
 def _feature(entry: str, one_value: dict[str, bool], problems: Problems) -> Feature:
     field, field_end, rest = entry.partition(names.FIELD_SEPARATOR)
     value, value_end, weight = rest.partition(names.VALUE_SEPARATOR)
     if not (field and field_end and value_end):
-        problems.add(reject_reasons.BAD_FEATURE, entry)
+        problems.add(reject_reasons.BAD_FEATURE, entry, field if field in one_value else "")
     if field not in one_value:
         return Feature(field, 0, 0.0)
-    key = problems.value_of(parse_id, value, reject_reasons.BAD_FEATURE)
-    return Feature(field, key or 0, problems.value_of(parse_weight, weight) or 0.0)
+    key = problems.value_of(field, parse_id, value, reject_reasons.BAD_FEATURE)
+    return Feature(field, key or 0, problems.value_of(field, parse_weight, weight) or 0.0)
 
 
 def _check_single(features: list[Feature], one_value: dict[str, bool], problems: Problems) -> None:
     single = [feature.field for feature in features if one_value.get(feature.field)]
     if len(set(single)) < len(single):
         twice = next(name for name in single if single.count(name) > 1)
-        problems.add(reject_reasons.SEVERAL_VALUES, f"field {twice}")
+        problems.add(reject_reasons.SEVERAL_VALUES, "", twice)

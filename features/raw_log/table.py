@@ -1,0 +1,160 @@
+"""Columns of a table (the cells of CSV, or Parquet's) to what a schema says of them: the one meaning of a row."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from features import reject_reasons
+from features.raw_log import arrow_types, columns, flat, ragged_lists
+from features.raw_log.columns import RawColumn
+from features.raw_log.flat import FINE
+from features.schema import Schema
+
+_INDEX = {reason: index for index, reason in enumerate(reject_reasons.REASONS)}
+# A defect is one number, so that the smallest of a row's is the one that counts: first by reason, then by column.
+_COLUMN_BITS = 16
+NO_DEFECT = FINE << _COLUMN_BITS
+# The column of a defect that is the whole row's.
+WHOLE_ROW = -1
+
+
+class MissingColumnError(ValueError):
+    """A file without a column that the schema names, or with it twice."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RawTable:
+    """Rows, those with a defect included.
+
+    Attributes:
+        fields: values by field name.
+        sample_id: int64 [rows]; None where the schema names no column.
+        request: request key, binary [rows], empty for none; None where the schema names no column.
+        click: uint8 [rows]; None where labels were not asked for.
+        conversion: the same.
+        defects: NO_DEFECT, or what `reason_and_column` takes apart: int32 [rows].
+    """
+
+    fields: dict[str, RawColumn]
+    sample_id: np.ndarray | None
+    request: pa.Array | None
+    click: np.ndarray | None
+    conversion: np.ndarray | None
+    defects: np.ndarray
+
+
+def column_names(schema: Schema, with_labels: bool = True) -> list[str]:
+    """The columns that a schema reads, each once; a defect's column is a place in this list (of those with labels)."""
+    if with_labels:
+        return schema.named_columns
+    fields = (column for field in schema.fields for column in field.all_columns)
+    identity = (*schema.columns.request_columns, *filter(None, [schema.columns.sample_id]))
+    return list(dict.fromkeys([*identity, *fields]))
+
+
+def check_columns(present: Sequence[str], schema: Schema, source: str, with_labels: bool = True) -> None:
+    """Raises MissingColumnError where a column is missing or there twice."""
+    named = column_names(schema, with_labels)
+    if missing := [name for name in named if name not in present]:
+        raise MissingColumnError(
+            f"{source}: no column {', '.join(missing)}, which the schema names; the file has {', '.join(present)}"
+        )
+    if twice := [name for name in named if list(present).count(name) > 1]:
+        raise MissingColumnError(f"{source}: column {', '.join(twice)}, which the schema names, is there twice")
+
+
+def check_types(kinds: Mapping[str, pa.DataType], schema: Schema, source: str, with_labels: bool = True) -> None:
+    """Raises ColumnTypeError for a column that the schema cannot mean: by its type, before any row is read."""
+    named = schema.columns
+    for name in named.request_columns:
+        arrow_types.check_plain(kinds[name], source, name, "request")
+    purposes: dict[str, str | None] = {"sample_id": named.sample_id}
+    if with_labels:
+        purposes |= {"click": named.click, "conversion": named.conversion}
+    for purpose, column in purposes.items():
+        if column:
+            arrow_types.check_number(kinds[column], source, column, purpose)
+    for field in schema.fields:
+        arrow_types.check_field(kinds[field.column], field, source, field.column)
+
+
+def reason_and_column(defects: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Reason index (uint8) and place in `column_names` (int16, WHOLE_ROW for none) of defects: int32 [n]."""
+    return (defects >> _COLUMN_BITS).astype(np.uint8), ((defects & ((1 << _COLUMN_BITS) - 1)) - 1).astype(np.int16)
+
+
+def read_table(cells: Mapping[str, pa.Array], schema: Schema, with_labels: bool = True) -> RawTable:
+    """Raw values of a table's columns, [rows] each, by name; at least those of `column_names`."""
+    return _TableReader(cells, schema).read(with_labels)
+
+
+class _TableReader:
+    def __init__(self, cells: Mapping[str, pa.Array], schema: Schema) -> None:
+        self._cells = cells
+        self._schema = schema
+        self._places = {name: place for place, name in enumerate(column_names(schema))}
+        self._size = len(next(iter(cells.values())))
+        self._defects = np.full(self._size, NO_DEFECT, np.int32)
+
+    def read(self, with_labels: bool) -> RawTable:
+        click, conversion = self._labels() if with_labels else (None, None)
+        fields = {}
+        for field in self._schema.fields:
+            fields[field.name] = columns.read(self._cells[field.column], field)
+            self._note(fields[field.name].reasons, field.column)
+        return RawTable(fields, self._sample_ids(), self._request(), click, conversion, self._defects)
+
+    def _note(self, reasons: np.ndarray, column: str) -> None:
+        """Notes what is wrong with a column: uint8 [rows]. The first in the order of `reject_reasons` stays."""
+        if (reasons != FINE).any():
+            found = (reasons.astype(np.int32) << _COLUMN_BITS) | (self._places[column] + 1)
+            self._defects = np.minimum(self._defects, np.where(reasons == FINE, NO_DEFECT, found).astype(np.int32))
+
+    def _labels(self) -> tuple[np.ndarray, np.ndarray]:
+        named = self._schema.columns
+        click, is_click = self._label(named.click, reject_reasons.CLICK_NOT_BINARY)
+        conversion, is_conversion = self._label(named.conversion, reject_reasons.CONVERSION_NOT_BINARY)
+        without = is_click & is_conversion & (conversion > click)
+        self._note(_where(without, reject_reasons.CONVERSION_WITHOUT_CLICK), named.conversion)
+        return click, conversion
+
+    def _label(self, column: str, reason: str) -> tuple[np.ndarray, np.ndarray]:
+        """A label (uint8) and whether it is one (bool)."""
+        cells = ragged_lists.decoded(self._cells[column])
+        texts = flat.words(cells.cast(pa.uint8()) if pa.types.is_boolean(cells.type) else cells).values
+        ones, zeros = (pc.equal(texts, digit).to_numpy(zero_copy_only=False) for digit in (b"1", b"0"))
+        self._note(_where(~(ones | zeros), reason), column)
+        return ones.astype(np.uint8), ones | zeros
+
+    def _sample_ids(self) -> np.ndarray | None:
+        column = self._schema.columns.sample_id
+        if not column:
+            return None
+        # What is no number at all is a bad number here, not a bad feature.
+        found = flat.ids(self._cells[column], reject_reasons.BAD_NUMBER)
+        self._note(np.where(found.filled, found.reasons, _INDEX[reject_reasons.BAD_NUMBER]).astype(np.uint8), column)
+        return found.values
+
+    def _request(self) -> pa.Array | None:
+        """Request keys; of several columns the texts of all, each behind its length. No key where one is missing."""
+        found = [self._request_part(column) for column in self._schema.columns.request_columns]
+        if len(found) < 2:
+            return found[0] if found else None
+        parts = [part for text in found for part in (pc.binary_length(text).cast(pa.string()).cast(pa.binary()), text)]
+        missing = [pc.equal(pc.binary_length(text), 0) for text in found]
+        return pc.if_else(functools.reduce(pc.or_, missing), b"", pc.binary_join_element_wise(*parts, b":"))
+
+    def _request_part(self, column: str) -> pa.Array:
+        found = flat.words(self._cells[column])
+        self._note(np.where(found.filled, found.reasons, FINE).astype(np.uint8), column)
+        return found.values if found.filled.all() else pc.if_else(pa.array(found.filled), found.values, b"")
+
+
+def _where(chosen: np.ndarray, reason: str) -> np.ndarray:
+    return np.where(chosen, _INDEX[reason], FINE).astype(np.uint8)

@@ -1,0 +1,94 @@
+"""Rows of an input file as they stand there, by their places: for those that are rejected."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import BinaryIO
+
+import pyarrow.parquet
+
+import storage
+from features import names
+from features.raw_log import cells, compression, csv_rows, csv_table
+from features.raw_log.csv_rows import Form
+from features.raw_log.log_files import LogFile
+from features.schema import Schema
+
+_ROWS_PER_BATCH = 1 << 16
+_STEP = 1 << 16
+
+
+def rows_at(file: LogFile, offsets: Sequence[int], schema: Schema) -> Iterator[bytes]:
+    """Rows at ascending places of a file, with their line ends. A compressed file is read through."""
+    with storage.reading(file.path) as opened:
+        if file.input_format == names.PARQUET:
+            yield from _parquet_rows(opened, offsets)
+            return
+        form = None
+        if file.input_format == names.CSV:
+            form = csv_table.form_of(file.columns, schema)
+        with compression.plain(opened, file.path) as plain:
+            window = _Window(plain, file.compressed, form)
+            for offset in offsets:
+                yield window.row(offset)
+
+
+class _Window:
+    """The part of a file that was read last."""
+
+    def __init__(self, opened: BinaryIO, only_forward: bool, form: Form | None) -> None:
+        self._opened = opened
+        self._only_forward = only_forward
+        self._form = form
+        self._data, self._offset = b"", 0
+
+    def row(self, offset: int) -> bytes:
+        """The row that begins at an offset, which is not before that of the last call."""
+        if offset > self._offset + len(self._data):
+            self._go_to(offset)
+        while True:
+            begin = offset - self._offset
+            end = self._data.find(b"\n", begin) + 1
+            if end and (self._form is None or self._data.find(b'"', begin, end) < 0):
+                return self._data[begin:end]
+            is_end = not self._read_on(offset)
+            found = self._quoted_row(is_end) if end or is_end else b""
+            if found or is_end:
+                return found
+
+    def _quoted_row(self, is_end: bool) -> bytes:
+        """The row at the begin of what was read, where it is there as a whole."""
+        if self._form is None:
+            return self._data
+        found = csv_rows.cut(self._data, self._offset, self._form, is_end)
+        return self._data[: found.edges[1]] if len(found) else b""
+
+    def _go_to(self, offset: int) -> None:
+        if self._only_forward:
+            count = offset - self._offset - len(self._data)
+            while count > 0 and (read := len(self._opened.read(min(count, 1 << 22)))):
+                count -= read
+        else:
+            self._opened.seek(offset)
+        self._data, self._offset = b"", offset
+
+    def _read_on(self, offset: int) -> bool:
+        rest = self._data[offset - self._offset :]
+        part = self._opened.read(max(_STEP, len(rest)))
+        self._data, self._offset = rest + part, offset
+        return bool(part)
+
+
+def _parquet_rows(opened: BinaryIO, places: Sequence[int]) -> Iterator[bytes]:
+    """Rows as JSON lines."""
+    waiting = iter(places)
+    wanted, first = next(waiting, None), 0
+    for batch in pyarrow.parquet.ParquetFile(opened).iter_batches(_ROWS_PER_BATCH):
+        while wanted is not None and wanted < first + len(batch):
+            row = {name: cells.shown(batch.column(name)[wanted - first]) for name in batch.schema.names}
+            yield json.dumps(row, default=str, ensure_ascii=False).encode("utf-8", "surrogateescape") + b"\n"
+            wanted = next(waiting, None)
+        first += len(batch)
+        if wanted is None:
+            return
