@@ -14,6 +14,7 @@ from preprocess.generations import fields
 from preprocess.job import Job
 from preprocess.options import Options, OptionsError
 from preprocess.read import inputs
+from preprocess.read.inputs import InputError, InputFile
 from preprocess.report import report
 from preprocess.write import rejected_writer
 from storage import publish
@@ -47,6 +48,7 @@ def run(
     _refuse_overlap(options)
     schema = load_schema(options)
     files, not_read = inputs.find(options, schema)
+    versions = _versions(files)
     with publish.making(
         options.output_dir, COMMAND, "output_dir", options.overwrite, options.keep_temporary, _say
     ) as output:
@@ -57,7 +59,19 @@ def run(
         else:
             with progress.shown(job):
                 runner.run(job, beam_options)
+        _refuse_changed(files, versions)
         return _publish(job, output, started)
+
+
+def _versions(files: Sequence[InputFile]) -> list[str]:
+    return [storage.version(file.path) for file in files]
+
+
+def _refuse_changed(files: Sequence[InputFile], versions: list[str]) -> None:
+    """A file that was written to is one of which no one knows what was read. Raises InputError."""
+    for file, before in zip(files, versions, strict=True):
+        if not storage.exists(file.path) or storage.version(file.path) != before:
+            raise InputError(f"{file.path}: changed while it was read; run again once it is whole, or on a copy of it")
 
 
 def _publish(job: Job, output: Output, started: float) -> report.Report:

@@ -21,6 +21,9 @@ TEMPORARY_SUFFIX = ".tmp"
 # Requests to a store at the same time: they wait for its answer, not for a core of this machine.
 _REQUESTS = 16
 
+# What stores call the version or time of an object.
+_VERSION_KEYS = ("ETag", "etag", "LastModified", "mtime", "updated", "modificationTime", "fileId")
+
 
 class WriteError(OSError):
     """A file that cannot be written; the message names it."""
@@ -271,6 +274,16 @@ def size(path: str) -> int:
         return os.path.getsize(path)
     with remote.errors(path):
         return int(remote.filesystem(path).size(remote.inner(path)))
+
+
+def version(path: str) -> str:
+    """A text that changes when the file is written again, as far as its filesystem tells."""
+    if is_local(path):
+        status = os.stat(path)
+        return f"{status.st_size} {status.st_mtime_ns} {status.st_ino}"
+    with remote.errors(path):
+        info = remote.filesystem(path).info(remote.inner(path))
+    return " ".join(str(info.get(key)) for key in ("size", *_VERSION_KEYS))
 
 
 @contextlib.contextmanager

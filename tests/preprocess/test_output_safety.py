@@ -11,6 +11,7 @@ import storage
 from features import names
 from preprocess import command, pipeline
 from preprocess.options import Options, OptionsError
+from preprocess.read.inputs import InputError
 from simulate.options import Options as SimulationOptions
 from simulate.simulation import simulate
 from storage import lock, ownership, publish
@@ -148,6 +149,29 @@ def test_files_of_late_and_repeated_tasks_are_not_published(raw):
     run(raw, "out", execute=repeat)
     assert not [path for path in state("out") if path.endswith(storage.TEMPORARY_SUFFIX)]
     assert not pathlib.Path("out", publish.TEMPORARY).exists()
+
+
+@pytest.mark.parametrize("change", ["appended", "cut", "touched", "gone"])
+def test_a_log_that_changes_while_it_is_read_is_refused(raw, change):
+    run(raw, "out")
+    before = state("out")
+    file = raw / "sample_skeleton_test.csv"
+
+    def execute(job):
+        pipeline.run_in_process(job)
+        if change == "appended":
+            with file.open("ab") as opened:
+                opened.write(b"1,0,0,c,0,\n")
+        elif change == "cut":
+            os.truncate(file, 100)
+        elif change == "touched":
+            file.touch()
+        else:
+            file.unlink()
+
+    with pytest.raises(InputError, match=r"sample_skeleton_test.csv: changed while it was read"):
+        run(raw, "out", execute=execute, overwrite=True)
+    assert state("out") == before
 
 
 def test_two_runs_into_one_output(raw):
