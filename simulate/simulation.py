@@ -19,10 +19,12 @@ from simulate.log_format import TRUTH_HEADER, Lines, LogFormat
 from simulate.malformed import CONTEXT_ROW, IMPRESSION_ROW, Defect, Placement
 from simulate.options import Options
 from simulate.summary import Summary
+from storage import ownership
 
 SIMULATION_FILE = "simulation.json"
 MALFORMED_FILE = "malformed.json"
 TEMPORARY_SUFFIX = ".tmp"
+_COMMAND = "python -m simulate"
 
 # E_O[p_conversion] / E_D[p_conversion] = exp(covariance of the two logits) where rates are small, so that a logit is a
 # logarithm, and effects as well: at strengths of 1.8 it says 5.05 where 2.88 comes out.
@@ -90,6 +92,8 @@ def _prepare(output_dir: str, overwrite: bool) -> None:
     os.makedirs(output_dir, exist_ok=True)
     if os.listdir(output_dir) and not overwrite:
         raise OutputExistsError(f"{output_dir} is not empty: name another --output_dir, or give --overwrite")
+    # Also with --overwrite: a log of this shape may be a real one.
+    ownership.claim(output_dir, _COMMAND, "output_dir")
 
 
 def _write_whole(writer: _Writer) -> dict[str, Any]:

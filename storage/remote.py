@@ -68,12 +68,18 @@ def errors(path: str) -> Iterator[None]:
         raise RemoteError(f"{path}: {type(error).__name__}: {error}") from error
 
 
+def forget() -> None:
+    """Lets the next access read endpoints and credentials from the environment again."""
+    _by_scheme.cache_clear()
+    _hdfs.cache_clear()
+
+
 @functools.cache
 def _by_scheme(scheme: str) -> Any:
     import fsspec
 
     # A cached listing would hide what other processes write.
-    return fsspec.filesystem(scheme, use_listings_cache=False)
+    return fsspec.filesystem(scheme, use_listings_cache=False, skip_instance_cache=True)
 
 
 @functools.cache

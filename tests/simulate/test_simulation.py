@@ -13,6 +13,7 @@ from features import names
 from simulate import simulation
 from simulate.options import Options
 from simulate.simulation import SIMULATION_FILE, OutputExistsError, simulate
+from storage import ownership
 
 SMALL = Options(requests=120, test_requests=50, seed=7, history_scale=0.1)
 LOG_FILES = [
@@ -95,10 +96,18 @@ def test_a_folder_with_files_is_refused(tmp_path):
 
 
 def test_overwrite_replaces_a_log_and_nothing_else(tmp_path):
+    simulate(dataclasses.replace(SMALL, malformed=1), str(tmp_path))
     (tmp_path / "mine.txt").write_text("keep me")
-    simulate(dataclasses.replace(SMALL, malformed=1), str(tmp_path), overwrite=True)
     simulate(SMALL, str(tmp_path), overwrite=True)
-    assert sorted(os.listdir(tmp_path)) == sorted([*LOG_FILES, SIMULATION_FILE, "mine.txt"])
+    assert sorted(os.listdir(tmp_path)) == sorted([*LOG_FILES, SIMULATION_FILE, ownership.MARK_FILE, "mine.txt"])
+
+
+def test_a_log_that_was_not_simulated_is_not_replaced(tmp_path):
+    real = tmp_path / "sample_skeleton_train.csv"
+    real.write_text("85 million impressions")
+    with pytest.raises(ownership.OwnershipError, match="holds files that no run of this command made"):
+        simulate(SMALL, str(tmp_path), overwrite=True)
+    assert real.read_text() == "85 million impressions"
 
 
 def test_a_failure_leaves_nothing(tmp_path, monkeypatch):
@@ -108,7 +117,7 @@ def test_a_failure_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(simulation.LogFormat, "common_lines", fail)
     with pytest.raises(OSError, match="no space"):
         simulate(SMALL, str(tmp_path))
-    assert os.listdir(tmp_path) == []
+    assert os.listdir(tmp_path) == [ownership.MARK_FILE]
 
 
 def test_memory_does_not_grow_with_the_log(tmp_path):

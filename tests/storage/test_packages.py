@@ -1,0 +1,37 @@
+"""A folder in the working directory that has the name of a package is named, not run."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+import storage
+
+ROOT = pathlib.Path(storage.__file__).parent.parent
+
+
+@pytest.mark.parametrize("command", ["preprocess", "trainer", "simulate", "serving"])
+def test_a_package_hidden_by_a_folder_of_its_name_is_named_in_a_line(tmp_path, command):
+    hiding = "input_fn" if command == "trainer" else "features"
+    (tmp_path / hiding).mkdir()
+    (tmp_path / hiding / "__init__.py").write_text("")
+    made = subprocess.run(
+        [sys.executable, "-m", command, "--help"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert made.returncode == 1
+    assert made.stderr.startswith(f"{tmp_path}/{hiding}: hides the package {hiding} of {ROOT}")
+    assert len(made.stderr.strip().splitlines()) == 1
+
+
+def test_a_folder_of_data_hides_nothing(tmp_path):
+    (tmp_path / "features").mkdir()
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    arguments = [sys.executable, "-c", "import simulate"]
+    subprocess.run(arguments, cwd=tmp_path, env=environment, check=True)
