@@ -141,6 +141,11 @@ def of_run(path: str) -> bool:
     )
 
 
+def of_failure(path: str) -> bool:
+    """Whether a file tells why a run failed."""
+    return f"/{publish.FAILED}/" in path
+
+
 def preprocess(place: Place, moments: int, dice: random.Random) -> collections.Counter[str]:
     out = place.out
     counts = {name: digests(getattr(place, name), of_run) for name in ("old", "new")}
@@ -336,7 +341,7 @@ def changing(place: Place, moments: int, dice: random.Random) -> collections.Cou
     whole, found = file.read_bytes(), collections.Counter()
     arguments = [part.replace(place.raw, raw) for part in place.preprocess(out, 2)]
     seconds = seconds_of(arguments)
-    before = digests(out)
+    before = digests(out, of_failure)
     for _ in range(moments):
         with start(arguments) as process:
             time.sleep(dice.uniform(0, seconds))
@@ -344,9 +349,9 @@ def changing(place: Place, moments: int, dice: random.Random) -> collections.Cou
             text = process.communicate()[0]
         if process.returncode:
             refused = "changed while it was read" in text or "rejected" in text
-            state = "refused, the old output whole" if refused and digests(out) == before else LOST
+            state = "refused, the old output whole" if refused and digests(out, of_failure) == before else LOST
         else:
-            before = digests(out)
+            before = digests(out, of_failure)
             state = "done: changed before or after it was read"
         found[state] += 1
         file.write_bytes(whole)

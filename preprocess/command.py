@@ -64,13 +64,13 @@ def run(
 
 
 def _versions(files: Sequence[InputFile]) -> list[str]:
-    return [storage.version(file.path) for file in files]
+    return [storage.version(file.path) if file.is_read else "" for file in files]
 
 
 def _refuse_changed(files: Sequence[InputFile], versions: list[str]) -> None:
     """A file that was written to is one of which no one knows what was read. Raises InputError."""
     for file, before in zip(files, versions, strict=True):
-        if not storage.exists(file.path) or storage.version(file.path) != before:
+        if file.is_read and (not storage.exists(file.path) or storage.version(file.path) != before):
             raise InputError(f"{file.path}: changed while it was read; run again once it is whole, or on a copy of it")
 
 
