@@ -17,8 +17,10 @@ import threading
 from absl import app, flags, logging
 from aiohttp import web
 
-# Before TensorFlow is imported: it would greet with ten lines about its build. Its errors come as exceptions too.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+from model_fn import quiet_tensorflow
+
+# It would greet with ten lines about its build. Its errors come as exceptions too.
+quiet_tensorflow.import_quietly()
 
 import tensorflow as tf
 

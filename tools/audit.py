@@ -20,7 +20,6 @@ def main() -> int:
         "--local",
         "--skip-editable",
         "--progress-spinner=off",
-        "--timeout=20",
     ]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode and not done.stdout.strip() and any(word in done.stderr for word in _UNREACHABLE):

@@ -41,7 +41,6 @@ def _run(arguments: list[str]) -> None:
         sys.exit(f"trainer: {arguments[1]!r} is no flag: flags are of the form --name=value")
     # absl raises a level that was not given.
     verbosity = flags.FLAGS.verbosity if flags.FLAGS["verbosity"].present else terminal.QUIET
-    terminal.quiet_libraries(verbosity)
     try:
         options, hyperparameters = command_line.options(), command_line.hyperparameters()
         _run_task(options, hyperparameters, verbosity)
@@ -56,7 +55,7 @@ def _run_task(options: Options, hyperparameters: command_line.Hyperparameters, v
     # Imported after the flags are checked: --help and mistakes need not wait for TensorFlow.
     from trainer import remote
 
-    terminal.quiet_tensorflow(verbosity)
+    terminal.quiet_libraries(verbosity)
     with remote.file_errors(), remote.within_reach(options) as reached:
         _dispatch(reached, hyperparameters)
 

@@ -7,26 +7,24 @@ import warnings
 
 from absl import logging
 
+from model_fn import quiet_tensorflow
+
 # absl's level for warnings: what --verbosity is unless given.
 QUIET = -1
 
 
 def quiet_libraries(verbosity: int) -> None:
-    """Silences TensorFlow's start-up messages, warnings and logs. To be called before TensorFlow is imported.
+    """Imports TensorFlow, without its messages, warnings and logs unless they are asked for.
 
     Args:
         verbosity: absl's level: at QUIET nothing is shown; 0 shows information and warnings, 1 and more also debugging.
     """
     if verbosity > QUIET:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0")
-        return
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    warnings.filterwarnings("ignore")
-    logging.set_verbosity(logging.FATAL)
-
-
-def quiet_tensorflow(verbosity: int) -> None:
-    """Does the rest after the import."""
+    else:
+        warnings.filterwarnings("ignore")
+        logging.set_verbosity(logging.FATAL)
+        quiet_tensorflow.import_quietly()
     import tensorflow as tf
 
     tf.compat.v1.logging.set_verbosity(tf.compat.v1.logging.FATAL if verbosity <= QUIET else tf.compat.v1.logging.INFO)
