@@ -12,9 +12,9 @@ from collections.abc import Iterator
 def import_quietly() -> None:
     """Imports TensorFlow and lets it say what it says at its start, out of sight.
 
-    From 2.18 on it writes lines about its build and missing GPUs whatever TF_CPP_MIN_LOG_LEVEL says: some at the import,
-    some when it looks for devices, some with the first session. All three are done here, once. Where one of them
-    fails, what was written comes with the error.
+    From 2.18 on it writes lines about its build and missing GPUs whatever TF_CPP_MIN_LOG_LEVEL says: some at the
+    import, some when it looks for devices, some with the first session. All three are done here, once. Where one of
+    them fails, what was written comes with the error.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with _held_back():
