@@ -8,7 +8,7 @@ import argparse
 import os
 import tempfile
 
-from preprocess import command, pipeline
+from preprocess import command, file_steps
 from preprocess.options import COMPRESSIONS, Options
 
 LAYOUTS = {"request": 0, "flat": 1}
@@ -29,7 +29,7 @@ def main() -> None:
                     impressions_per_record=limit,
                     compression=compression,
                 )
-                report = command.run(options, execute=pipeline.run_in_process)
+                report = command.run(options, execute=file_steps.run_in_process)
             found = report.splits["train"]
             sizes[layout] = found["bytes"] / found["impressions"]
         history = sum(

@@ -57,7 +57,7 @@ def run(
         if execute:
             execute(job)
         else:
-            with progress.shown(job):
+            with progress.shown(job, "" if runner.is_local(beam_options) else runner.place(beam_options)):
                 runner.run(job, beam_options)
         _refuse_changed(files, versions)
         return _publish(job, output, started)

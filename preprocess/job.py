@@ -10,6 +10,7 @@ import storage
 from features import names, vocabulary
 from features.schema import Schema
 from preprocess import plan_file
+from preprocess.exchange import channels
 from preprocess.options import GZIP, Options
 from preprocess.partition import Partitions
 from preprocess.read.inputs import InputFile
@@ -50,6 +51,10 @@ class Job:
     def repeats_context(self) -> bool:
         """Whether each row of the log carries its context (CSV, Parquet), or contexts have a file of their own."""
         return self.options.input_format != names.ALICCP
+
+    def key_count(self, channel: str) -> int:
+        """Number of keys of a channel of the exchange."""
+        return channels.key_count(channel, self.partitions, len(self.files))
 
     @property
     def record_suffix(self) -> str:

@@ -15,7 +15,7 @@ import math
 import numpy as np
 import pyarrow as pa
 
-from features import keys
+from features import keys, names
 from preprocess.options import MIB, Options
 from preprocess.read.inputs import InputFile
 
@@ -24,6 +24,11 @@ _BYTES_PER_PARTITION = 32 * MIB
 _MIN_SHARDS = 8
 # Told apart from the order key, or a shard would hold requests of one split alone.
 _SPLIT_SALT = 0x5EED
+# Partitions whose rows have about as many sample ids as are compared at a time.
+_PARTITIONS_PER_SAMPLE_ID_PART = 8
+# Partitions of the train split that have about as many distinct keys as are counted at a time.
+_PARTITIONS_PER_KEY_RANGE = 12
+_MIN_KEY_RANGES = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,15 +61,33 @@ class Partitions:
         """Number of partitions of all splits."""
         return sum(len(partitions) for partitions in self.ranges.values())
 
+    @property
+    def shard_count(self) -> int:
+        """Number of shards of all splits."""
+        return sum(self.shards.values())
+
+    @property
+    def sample_id_parts(self) -> int:
+        """In how many parts sample ids are compared, by their hash."""
+        return math.ceil(self.count / _PARTITIONS_PER_SAMPLE_ID_PART)
+
+    @property
+    def key_ranges(self) -> int:
+        """At most so many ranges of keys are counted on their own."""
+        return max(_MIN_KEY_RANGES, math.ceil(len(self.ranges.get(names.TRAIN, ())) / _PARTITIONS_PER_KEY_RANGE))
+
+    def shard_of(self, partition: int) -> int:
+        """Shard that a partition is part of, numbered through over the splits."""
+        first = 0
+        for split, partitions in self.ranges.items():
+            if partition in partitions:
+                return first + (partition - partitions.start) // self.per_shard[split]
+            first += self.shards[split]
+        raise IndexError(partition)
+
     def split_of(self, partition: int) -> str:
         """Split of a partition."""
         return next(split for split, partitions in self.ranges.items() if partition in partitions)
-
-    def of_shard(self, split: str, shard: int) -> range:
-        """Partitions of a shard."""
-        per_shard = self.per_shard[split]
-        first = self.ranges[split].start + shard * per_shard
-        return range(first, first + per_shard)
 
     def order_keys(self, request: pa.Array) -> np.ndarray:
         """Order key of each request key: binary [rows] -> uint64 [rows]."""

@@ -8,8 +8,6 @@ on where the ranges are cut.
 from __future__ import annotations
 
 import dataclasses
-import itertools
-import math
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -18,32 +16,20 @@ import storage
 from features.vocabulary import ID_DTYPE, KEY_DTYPE, OOV, Vocabulary
 from preprocess import vocabulary_folder
 from preprocess.columns import segments
+from preprocess.exchange.mail import Inbox, Outbox
 from preprocess.generations import history, next_vocabulary
 from preprocess.job import Job
 from preprocess.join import counting, partition_joiner
-from preprocess.join.counting import Counts
-from preprocess.join.partition_joiner import CountRun, JoinedPartition
+from preprocess.join.key_ranges import KEY_RANGES
+from preprocess.join.partition_joiner import JoinedPartition
 
 COUNTED = "counted.plan"
-_ENTRIES_PER_RANGE = 1 << 22
-_MIN_ENTRIES_PER_RANGE = 1 << 18
-_MIN_RANGES = 4
 _COLUMNS = ("keys", "counts", "fields")
 _DTYPES = (("keys", KEY_DTYPE), ("counts", history.COUNT_DTYPE), ("fields", history.FIELD_DTYPE))
-_MIN_KEY, _MAX_KEY = -(1 << 63), (1 << 63) - 1
 
 
 class TooManyIdsError(ValueError):
     """More ids than an int32 can number."""
-
-
-@dataclasses.dataclass(frozen=True)
-class KeyRange:
-    """A task: the keys from `first` to `last`, both included."""
-
-    number: int
-    first: int
-    last: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,48 +53,26 @@ class CountedRange:
     ids_by_field: np.ndarray
 
 
-def plan_ranges(job: Job, joined: Sequence[JoinedPartition]) -> list[KeyRange]:
-    """Keeps what the join told. Tasks: ranges of keys with about equally many entries."""
-    ordered = sorted(joined, key=lambda found: found.partition)
-    job.save(partition_joiner.JOINED, ordered)
-    runs = [run for found in ordered for run in found.runs]
-    entries = sum(run.entries for run in runs)
-    if not entries:
-        return []
-    count = max(math.ceil(entries / _ENTRIES_PER_RANGE), min(_MIN_RANGES, entries // _MIN_ENTRIES_PER_RANGE), 1)
-    firsts = np.sort(np.concatenate([run.first_keys for run in runs]))
-    cuts = np.unique(firsts[np.arange(1, count) * len(firsts) // count]).tolist()
-    edges = [_MIN_KEY, *(cut for cut in cuts if cut > _MIN_KEY), _MAX_KEY + 1]
-    return [KeyRange(i, first, end - 1) for i, (first, end) in enumerate(itertools.pairwise(edges))]
+def plan_ranges(job: Job, joined: Sequence[JoinedPartition]) -> list[int]:
+    """Keeps what the join told. Tasks: ranges of keys; none with a given vocabulary."""
+    job.save(partition_joiner.JOINED, sorted(joined, key=lambda found: found.partition))
+    return [] if job.options.vocabulary else list(range(len(job.load(KEY_RANGES))))
 
 
-def merge_range(job: Job, task: KeyRange) -> CountedRange:
+def merge_range(job: Job, number: int, inbox: Inbox, outbox: Outbox) -> CountedRange:
     """Merges the counts of a range and keeps what is frequent enough."""
-    joined: list[JoinedPartition] = job.load(partition_joiner.JOINED)
-    merged = counting.merge([part for found in joined for run in found.runs for part in _in_range(run, task)])
+    merged = counting.receive(inbox)
     kept = merged.counts >= job.options.min_count
-    path = job.path("kept", f"{task.number:05d}")
+    path = job.path("kept", f"{number:05d}")
     edges = segments.write(path, [_chosen(merged, kept), _chosen(merged, ~kept)])
     count = len(job.schema.fields)
     by_field = [np.bincount(fields, minlength=count) for fields in (merged.fields[kept], merged.fields)]
     frequencies = np.stack(np.unique(merged.counts, return_counts=True))
-    return CountedRange(task.number, path, edges, int(kept.sum()), frequencies, np.stack(by_field))
+    return CountedRange(number, path, edges, int(kept.sum()), frequencies, np.stack(by_field))
 
 
-def _chosen(counts: Counts, chosen: np.ndarray) -> segments.Arrays:
+def _chosen(counts: counting.Counts, chosen: np.ndarray) -> segments.Arrays:
     return {name: getattr(counts, name)[chosen] for name in _COLUMNS}
-
-
-def _in_range(run: CountRun, task: KeyRange) -> Iterator[Counts]:
-    first = max(int(np.searchsorted(run.first_keys, task.first, side="right")) - 1, 0)
-    end = int(np.searchsorted(run.first_keys, task.last, side="right"))
-    for number in range(first, end):
-        arrays = run.file.read(number)
-        chosen = slice(
-            np.searchsorted(arrays["keys"], task.first, side="left"),
-            np.searchsorted(arrays["keys"], task.last, side="right"),
-        )
-        yield Counts(*(arrays[name][chosen] for name in _COLUMNS))
 
 
 def plan_records(job: Job, counted: Sequence[CountedRange]) -> list[tuple[str, int]]:

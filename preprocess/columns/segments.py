@@ -32,26 +32,40 @@ def read(path: str, start: int, end: int) -> Arrays:
 
 def parse(data: bytes) -> Arrays:
     """Arrays of a segment's bytes."""
-    header_size = int.from_bytes(data[:_ALIGNMENT], "little")
+    return _parse_at(data, 0)[0]
+
+
+def parse_all(data: bytes) -> Iterator[Arrays]:
+    """Arrays of each of several segments, one after another."""
+    offset = 0
+    while offset < len(data):
+        arrays, offset = _parse_at(data, offset)
+        yield arrays
+
+
+def _parse_at(data: bytes, start: int) -> tuple[Arrays, int]:
+    """Arrays of the segment that begins at a place, and where it ends."""
+    begin = start + _ALIGNMENT
+    offset = begin + int.from_bytes(data[start:begin], "little")
     arrays: Arrays = {}
-    offset = _ALIGNMENT + header_size
-    for name, dtype, count in json.loads(data[_ALIGNMENT:offset]):
+    for name, dtype, count in json.loads(data[begin:offset]):
         arrays[name] = np.frombuffer(data, dtype, count, offset)
         offset += _padded(arrays[name].nbytes)
-    return arrays
+    return arrays, offset
 
 
 def _buffers(segments: Iterable[Arrays], edges: list[int]) -> Iterator[Buffer]:
     for arrays in segments:
         size = 0
         if any(len(array) for array in arrays.values()):
-            for buffer in _segment(arrays):
+            for buffer in encode(arrays):
                 size += memoryview(buffer).nbytes
                 yield buffer
         edges.append(edges[-1] + size)
 
 
-def _segment(arrays: Arrays) -> Iterator[Buffer]:
+def encode(arrays: Arrays) -> Iterator[Buffer]:
+    """The bytes of a segment."""
     header = json.dumps([[name, array.dtype.str, len(array)] for name, array in arrays.items()]).encode()
     header += b" " * (_padded(len(header)) - len(header))
     yield len(header).to_bytes(_ALIGNMENT, "little") + header

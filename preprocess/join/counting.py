@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
 
 from features.schema import Schema
 from preprocess.columns import ragged
+from preprocess.exchange import channels, mail
+from preprocess.exchange.mail import Inbox, Outbox
 from preprocess.join.piece import Column, Piece
 
 
@@ -107,3 +110,17 @@ def merge(parts: Sequence[Counts]) -> Counts:
     counts = np.add.reduceat(np.concatenate([part.counts for part in parts])[order], first)
     fields = np.minimum.reduceat(np.concatenate([part.fields for part in parts])[order], first)
     return Counts(keys[first], counts, fields)
+
+
+def send(counts: Counts, first_keys: np.ndarray, outbox: Outbox) -> None:
+    """Sends counts to the ranges of their keys, each given by its first key."""
+    edges = [*np.searchsorted(counts.keys, first_keys, side="left").tolist(), len(counts.keys)]
+    for number, (begin, end) in enumerate(itertools.pairwise(edges)):
+        columns = {"keys": counts.keys, "counts": counts.counts, "fields": counts.fields}
+        outbox.send(channels.COUNTS, number, {name: column[begin:end] for name, column in columns.items()})
+
+
+def receive(inbox: Inbox) -> Counts:
+    """Counts of a range of keys."""
+    found = mail.all_arrays(inbox.parts(channels.COUNTS))
+    return merge([Counts(arrays["keys"], arrays["counts"], arrays["fields"]) for arrays in found])

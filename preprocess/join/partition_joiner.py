@@ -1,40 +1,24 @@
-"""The task of the second step: joins a partition, writes its pieces and, for the train split, their counts."""
+"""The task of the third step: joins a partition, sends its pieces and, for the train split, their counts."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
-
-import numpy as np
+from collections import Counter
 
 from features import names
 from preprocess import vocabulary_folder
-from preprocess.columns import segments
+from preprocess.exchange import channels, rejects
+from preprocess.exchange.mail import Inbox, Outbox
 from preprocess.job import Job
 from preprocess.join import counting, duplicates, piece
+from preprocess.join.duplicates import ParsedLog
+from preprocess.join.joined import Joined
+from preprocess.join.key_ranges import KEY_RANGES
 from preprocess.join.piece_reader import PieceReader
 from preprocess.read import quantiles
-from preprocess.read.block_parser import ParsedBlock, SegmentFile, write_rejects
 from preprocess.sample_requests import SampleCollector
 
 JOINED = "joined.plan"
-# Entries of a count file's segment: what a range of keys may read beyond its bounds.
-_ENTRIES_PER_SEGMENT = 1 << 16
-
-
-@dataclasses.dataclass(frozen=True)
-class CountRun:
-    """A file of counts in ascending order of key.
-
-    Attributes:
-        file: the counts in segments.
-        first_keys: first key of each segment, int64 [segments].
-        entries: number of keys.
-    """
-
-    file: SegmentFile
-    first_keys: np.ndarray
-    entries: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,83 +27,60 @@ class JoinedPartition:
 
     Attributes:
         partition: its number.
-        pieces: file of joined pieces.
-        runs: files of counts; none outside the train split.
         requests: number of requests.
         without_context: number of impressions whose context the log does not have.
         unused_contexts: number of contexts that no impression points to.
         reasons: number of rejected rows by reason index.
-        rejects: path of their places.
     """
 
     partition: int
-    pieces: SegmentFile
-    runs: list[CountRun]
     requests: int
     without_context: int
     unused_contexts: int
-    reasons: np.ndarray
-    rejects: list[str]
+    reasons: dict[int, int]
 
 
-def join_partition(job: Job, partition: int) -> JoinedPartition:
-    """Joins the rows of a partition."""
-    return _PartitionJoiner(job, partition).run()
+def join_partition(job: Job, partition: int, inbox: Inbox, outbox: Outbox) -> JoinedPartition:
+    """Joins the rows of a partition and sends the pieces to its shard."""
+    return _PartitionJoiner(job, partition, outbox).run(PieceReader(job, inbox))
 
 
 class _PartitionJoiner:
-    def __init__(self, job: Job, partition: int) -> None:
+    def __init__(self, job: Job, partition: int, outbox: Outbox) -> None:
         self._job = job
         self._partition = partition
+        self._outbox = outbox
         self._counts = job.partitions.split_of(partition) == names.TRAIN and not job.options.vocabulary
         self._boundaries = boundaries(job)
-        self._runs: list[CountRun] = []
-        self._rejects: list[str] = []
-        self._reasons = np.zeros(256, np.int64)
+        self._reasons: Counter[int] = Counter()
         self._samples = SampleCollector(job, partition)
         self._requests = 0
         self._without_context = 0
         self._unused_contexts = 0
 
-    def run(self) -> JoinedPartition:
-        path = self._job.path("joined", f"{self._partition:05d}")
-        edges = segments.write(path, self._packed_pieces())
+    def run(self, reader: PieceReader) -> JoinedPartition:
+        for joined in reader.pieces():
+            self._add(joined)
         self._samples.save(self._job)
         return JoinedPartition(
             partition=self._partition,
-            pieces=SegmentFile(path, edges),
-            runs=self._runs,
             requests=self._requests,
             without_context=self._without_context,
             unused_contexts=self._unused_contexts,
-            reasons=self._reasons,
-            rejects=self._rejects,
+            reasons=dict(self._reasons),
         )
 
-    def _packed_pieces(self) -> Iterator[segments.Arrays]:
-        schema = self._job.schema
-        for number, joined in enumerate(PieceReader(self._job, self._partition).pieces()):
-            name = f"{self._partition:05d}-{number:05d}"
-            if path := write_rejects(self._job.path("rejects", f"join-{name}"), joined.rejects):
-                self._rejects.append(path)
-                self._reasons += np.bincount(joined.rejects.reason, minlength=256)
-            self._samples.add(joined)
-            self._requests += len(joined.sizes)
-            self._without_context += int(joined.sizes[~joined.has_context].sum())
-            self._unused_contexts += joined.unused_contexts
-            made = piece.make(joined, schema, self._boundaries)
-            if self._counts and len(made.keys):
-                self._runs.append(_write_run(self._job.path("counts", name), counting.count(made, schema)))
-            yield made.pack()
-
-
-def _write_run(path: str, counts: counting.Counts) -> CountRun:
-    starts = range(0, len(counts.keys), _ENTRIES_PER_SEGMENT)
-    columns = {"keys": counts.keys, "counts": counts.counts, "fields": counts.fields}
-    parts = ({n: column[start : start + _ENTRIES_PER_SEGMENT] for n, column in columns.items()} for start in starts)
-    return CountRun(
-        SegmentFile(path, segments.write(path, parts)), counts.keys[starts.start :: starts.step], len(counts.keys)
-    )
+    def _add(self, joined: Joined) -> None:
+        rejects.send(joined.rejects, self._outbox)
+        self._reasons.update(joined.rejects.reason.tolist())
+        self._samples.add(joined)
+        self._requests += len(joined.sizes)
+        self._without_context += int(joined.sizes[~joined.has_context].sum())
+        self._unused_contexts += joined.unused_contexts
+        made = piece.make(joined, self._job.schema, self._boundaries)
+        if self._counts:
+            counting.send(counting.count(made, self._job.schema), self._job.load(KEY_RANGES), self._outbox)
+        self._outbox.send(channels.PIECES, self._job.partitions.shard_of(self._partition), made.pack())
 
 
 def boundaries(job: Job) -> dict[str, tuple[float, ...]]:
@@ -130,13 +91,13 @@ def boundaries(job: Job) -> dict[str, tuple[float, ...]]:
     # A bucket must go on meaning the same numbers.
     previous = job.options.previous_vocabulary
     before = vocabulary_folder.load(previous).boundaries if previous else {}
-    parsed: list[ParsedBlock] = job.load(duplicates.PARSED)
+    parsed: ParsedLog = job.load(duplicates.PARSED)
     for field in job.schema.fields:
         if field.boundaries:
             found[field.name] = field.boundaries
         elif field.name in before:
             found[field.name] = before[field.name]
         elif field.quantiles:
-            parts = [block.numbers[field.name] for block in parsed if field.name in block.numbers]
-            found[field.name] = quantiles.boundaries(quantiles.merge(parts), field.quantiles)
+            histogram = parsed.numbers.get(field.name)
+            found[field.name] = quantiles.boundaries(histogram, field.quantiles) if histogram else ()
     return found

@@ -13,10 +13,12 @@ import pyarrow.compute as pc
 
 from preprocess.columns import rows
 from preprocess.columns.rows import Rows
+from preprocess.exchange import mail
+from preprocess.exchange.channels import CONTEXTS, IMPRESSIONS
+from preprocess.exchange.mail import Inbox
 from preprocess.job import Job
 from preprocess.join import duplicates
 from preprocess.join.joined import Joined, join
-from preprocess.read.block_parser import CONTEXTS, IMPRESSIONS, ParsedBlock
 
 # Bytes of a row beside its features, and of a feature, in a segment.
 _ROW_BYTES = 60
@@ -36,16 +38,14 @@ class _Range:
 class PieceReader:
     """The joined rows of one partition."""
 
-    def __init__(self, job: Job, partition: int) -> None:
+    def __init__(self, job: Job, inbox: Inbox) -> None:
         self._job = job
-        self._partition = partition
-        self._blocks: Sequence[ParsedBlock] = job.load(duplicates.PARSED)
-        self._duplicates = job.load(duplicates.DUPLICATES).get(partition, np.empty(0, np.int64))
+        self._parts = {side: inbox.parts(side) for side in (CONTEXTS, IMPRESSIONS)}
+        self._duplicates = duplicates.of_partition(inbox)
 
     def pieces(self) -> Iterator[Joined]:
         """Joined pieces, requests in output order over all of them."""
-        files = [block.files[side] for block in self._blocks for side in block.files]
-        size = sum(file.size(self._partition) for file in files)
+        size = sum(part.size for parts in self._parts.values() for part in parts)
         limit = self._job.options.piece_size
         for part in [_Range(0, _LAST_KEY, size)] if size <= limit else self._ranges(limit):
             if part.size > limit and part.first == part.last:
@@ -63,17 +63,15 @@ class PieceReader:
 
     def _stream(self, side: str, part: _Range) -> Iterator[Rows]:
         """Rows of the range, block by block in input order."""
-        for block in self._blocks:
-            arrays = block.files[side].read(self._partition) if side in block.files else {}
-            if arrays:
-                found = rows.unpack(arrays)
-                order_key = found.columns[rows.ORDER_KEY]
-                begin = np.searchsorted(order_key, np.uint64(part.first), side="left")
-                end = np.searchsorted(order_key, np.uint64(part.last), side="right")
-                if end - begin == len(found):
-                    yield found
-                elif end > begin:
-                    yield found.take(np.arange(begin, end))
+        for arrays in mail.all_arrays(self._parts[side]):
+            found = rows.unpack(arrays)
+            order_key = found.columns[rows.ORDER_KEY]
+            begin = np.searchsorted(order_key, np.uint64(part.first), side="left")
+            end = np.searchsorted(order_key, np.uint64(part.last), side="right")
+            if end - begin == len(found):
+                yield found
+            elif end > begin:
+                yield found.take(np.arange(begin, end))
 
     def _ranges(self, limit: int) -> list[_Range]:
         """Ranges of order keys of at most `limit` bytes each; a larger one is a single key."""
@@ -90,15 +88,10 @@ class PieceReader:
     def _request_sizes(self) -> tuple[np.ndarray, np.ndarray]:
         """Order keys, ascending, and the bytes of all rows that have them."""
         keys, sizes = [np.empty(0, np.uint64)], [np.empty(0, np.int64)]
-        for block in self._blocks:
-            for file in block.files.values():
-                arrays = file.read(self._partition)
-                if arrays:
-                    distinct, first = np.unique(arrays[rows.ORDER_KEY], return_index=True)
-                    keys.append(distinct)
-                    sizes.append(
-                        np.add.reduceat(_ROW_BYTES + _FEATURE_BYTES * arrays["counts"].astype(np.int64), first)
-                    )
+        for arrays in mail.all_arrays([part for parts in self._parts.values() for part in parts]):
+            distinct, first = np.unique(arrays[rows.ORDER_KEY], return_index=True)
+            keys.append(distinct)
+            sizes.append(np.add.reduceat(_ROW_BYTES + _FEATURE_BYTES * arrays["counts"].astype(np.int64), first))
         distinct, place = np.unique(np.concatenate(keys), return_inverse=True)
         total = np.zeros(len(distinct), np.int64)
         np.add.at(total, place, np.concatenate(sizes))

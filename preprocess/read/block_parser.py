@@ -1,4 +1,4 @@
-"""First step: a block of input becomes rows, sorted by order key and cut by partition, in files of segments."""
+"""First step: a block of input becomes rows, sorted by order key and sent to their partitions."""
 
 from __future__ import annotations
 
@@ -8,48 +8,24 @@ from collections.abc import Iterator
 
 import numpy as np
 
-import storage
 from features import names
 from features.raw_log import log_files
 from features.raw_log.batches import ROWS_PER_BATCH, TableReader
-from preprocess.columns import rows, segments
-from preprocess.columns.rows import Rejects, Rows
+from preprocess.columns import rows
+from preprocess.columns.rows import Rows
+from preprocess.exchange import channels, rejects, sample_ids
+from preprocess.exchange.mail import Inbox, Outbox
 from preprocess.job import Job
+from preprocess.join import key_ranges
 from preprocess.read import lines, quantiles, table_rows
 from preprocess.read.aliccp_reader import AliccpReader
 from preprocess.read.inputs import Block, InputFile
 from preprocess.read.parsed import Parsed
 
-CONTEXTS = "contexts"
-IMPRESSIONS = "impressions"
-
-
-@dataclasses.dataclass(frozen=True)
-class SegmentFile:
-    """A file with one segment for each partition.
-
-    Attributes:
-        path: of the file.
-        edges: of the segments, int64 [partitions + 1].
-    """
-
-    path: str
-    edges: np.ndarray
-
-    def size(self, partition: int) -> int:
-        """Bytes of a partition's segment."""
-        return int(self.edges[partition + 1] - self.edges[partition])
-
-    def read(self, partition: int) -> segments.Arrays:
-        """Arrays of a partition's segment; none where it is empty."""
-        if not self.size(partition):
-            return {}
-        return segments.read(self.path, self.edges[partition], self.edges[partition + 1])
-
 
 @dataclasses.dataclass(frozen=True)
 class ParsedBlock:
-    """What the first step tells of a piece of a block. Small: the rows are in files.
+    """What the first step tells of a piece of a block. Small: the rows are sent.
 
     Attributes:
         block: of the input.
@@ -58,10 +34,9 @@ class ParsedBlock:
         used: rows that passed.
         reasons: number of rejected rows by reason index.
         unknown: features of fields that the schema does not have, by name.
-        files: rows by side.
-        rejects: path of the rejected rows' places, empty where there are none.
         sample_ids: smallest and largest sample id and whether they ascend; None without impressions.
         numbers: histogram of each number field's values in the train split.
+        keys: some of its distinct keys, int64 [n].
     """
 
     block: Block
@@ -70,17 +45,16 @@ class ParsedBlock:
     used: int
     reasons: np.ndarray
     unknown: Counter[str]
-    files: dict[str, SegmentFile]
-    rejects: str
     sample_ids: tuple[int, int, bool] | None
     numbers: dict[str, quantiles.Histogram]
+    keys: np.ndarray
 
 
-def parse_block(job: Job, block: Block) -> list[ParsedBlock]:
-    """Parses a block and writes its rows for the partitions. Errors of reading name the file."""
+def parse_block(job: Job, block: Block, inbox: Inbox, outbox: Outbox) -> list[ParsedBlock]:
+    """Parses a block and sends its rows to the partitions. Errors of reading name the file."""
     file = job.files[block.file_index]
     pieces = _aliccp_pieces(job, block, file) if file.input_format == names.ALICCP else _table_pieces(job, block, file)
-    return [_spill(job, block, number, parsed) for number, parsed in enumerate(pieces)]
+    return [_send(job, block, number, parsed, outbox) for number, parsed in enumerate(pieces)]
 
 
 def _aliccp_pieces(job: Job, block: Block, file: InputFile) -> Iterator[Parsed]:
@@ -100,10 +74,18 @@ def _table_pieces(job: Job, block: Block, file: InputFile) -> Iterator[Parsed]:
         yield table_rows.parse(batch, block.file_index, job.schema)
 
 
-def _spill(job: Job, block: Block, number: int, parsed: Parsed) -> ParsedBlock:
+def _send(job: Job, block: Block, number: int, parsed: Parsed, outbox: Outbox) -> ParsedBlock:
     split = job.files[block.file_index].split
-    name = f"{block.file_index:05d}-{block.start:015d}-{number:05d}"
-    sides = {CONTEXTS: parsed.contexts, IMPRESSIONS: parsed.impressions}
+    sides = {channels.CONTEXTS: parsed.contexts, channels.IMPRESSIONS: parsed.impressions}
+    present = {side: _ordered(job, found, split) for side, found in sides.items() if found}
+    for side, (found, partition) in present.items():
+        edges = np.searchsorted(partition, np.arange(job.partitions.count + 1))
+        for key, part in enumerate(found.pack_parts(edges)):
+            outbox.send(side, key, part)
+    if channels.IMPRESSIONS in present:
+        sample_ids.send(*present[channels.IMPRESSIONS], job.partitions.sample_id_parts, outbox)
+    rejects.send(parsed.rejects, outbox)
+    samples = [key_ranges.sample(found, job.schema) for found, _ in present.values()]
     return ParsedBlock(
         block=block,
         number=number,
@@ -111,41 +93,20 @@ def _spill(job: Job, block: Block, number: int, parsed: Parsed) -> ParsedBlock:
         used=parsed.read - len(parsed.rejects),
         reasons=np.bincount(parsed.rejects.reason, minlength=256),
         unknown=parsed.unknown,
-        files={
-            side: _write_partitions(job, f"parsed/{side}-{name}", found, split)
-            for side, found in sides.items()
-            if found
-        },
-        rejects=write_rejects(job.path("rejects", f"parse-{name}"), parsed.rejects),
         sample_ids=_sample_id_range(parsed.impressions),
         numbers=_histograms(job, parsed, split),
+        keys=np.concatenate([np.empty(0, np.int64), *samples]),
     )
 
 
-def _write_partitions(job: Job, name: str, found: Rows, split: str | None) -> SegmentFile:
+def _ordered(job: Job, found: Rows, split: str | None) -> tuple[Rows, np.ndarray]:
+    """Rows by partition, then order key, and the partition of each."""
     order_key = job.partitions.order_keys(found.request)
     partition = job.partitions.of(order_key, split)
     order = np.lexsort((order_key, partition))
     columns = {**found.columns, rows.ORDER_KEY: order_key}
     ordered = dataclasses.replace(found, columns=columns, key=rows.narrow(found.key)).take(order)
-    edges = np.searchsorted(partition[order], np.arange(job.partitions.count + 1))
-    path = job.path(name)
-    return SegmentFile(path, segments.write(path, ordered.pack_parts(edges)))
-
-
-def write_rejects(path: str, rejects: Rejects) -> str:
-    """Writes places and reasons of rejected rows; returns the path, or nothing where there are none."""
-    if not len(rejects):
-        return ""
-    segments.write(path, [dataclasses.asdict(rejects)])
-    return path
-
-
-def read_rejects(path: str) -> Rejects:
-    """What `write_rejects` wrote."""
-    data = storage.read(path)
-    arrays = segments.parse(data)
-    return Rejects(**arrays)
+    return ordered, partition[order]
 
 
 def _histograms(job: Job, parsed: Parsed, split: str | None) -> dict[str, quantiles.Histogram]:

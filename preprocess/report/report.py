@@ -8,19 +8,17 @@ import time
 from collections import Counter
 from typing import Any
 
-import numpy as np
-
 import storage
 from features import names, reject_reasons
 from features.schema import Field
-from preprocess import pipeline, vocabulary_builder
+from preprocess import steps, vocabulary_builder
 from preprocess.columns import rows
 from preprocess.generations import compare
 from preprocess.job import Job
 from preprocess.join import duplicates, partition_joiner
+from preprocess.join.duplicates import ParsedLog
 from preprocess.join.partition_joiner import JoinedPartition
 from preprocess.options import MIB, Options
-from preprocess.read.block_parser import ParsedBlock
 from preprocess.report import report_page
 from preprocess.vocabulary_builder import CountedRange
 from preprocess.write import rejected_writer
@@ -65,13 +63,14 @@ class Report:
 
 def collect(job: Job, started: float) -> Report:
     """The report of a run whose steps are done."""
-    parsed: list[ParsedBlock] = job.load(duplicates.PARSED)
+    parsed: ParsedLog = job.load(duplicates.PARSED)
     joined: list[JoinedPartition] = job.load(partition_joiner.JOINED)
     shards: list[WrittenShard] = job.load(rejected_writer.RECORDS)
     ranges: list[CountedRange] = job.load(vocabulary_builder.COUNTED)
-    written: list[rejected_writer.WrittenRejects] = job.load(pipeline.FINISHED)
-    reasons = sum((found.reasons for found in parsed), np.zeros(256, np.int64))
-    reasons += sum((found.reasons for found in joined), np.zeros(256, np.int64))
+    written: list[rejected_writer.WrittenRejects] = job.load(steps.FINISHED)
+    reasons = Counter(dict(enumerate(parsed.reasons.tolist())))
+    for found in joined:
+        reasons.update(found.reasons)
     splits = {split: _split(job, split, joined, shards) for split in job.options.splits}
     fields = {field.name: _field(job, field, index, shards, ranges) for index, field in enumerate(job.schema.fields)}
     return Report(
@@ -81,12 +80,12 @@ def collect(job: Job, started: float) -> Report:
             "not_read": list(job.not_read),
             "is_split": any(file.split for file in job.files),
             "bytes": sum(file.size for file in job.files if file.is_read),
-            "rows": sum(block.read for block in parsed),
-            **_unknown_fields(sum((block.unknown for block in parsed), Counter())),
+            "rows": parsed.read,
+            **_unknown_fields(parsed.unknown),
         },
         splits=splits,
-        rejected={reason: int(reasons[i]) for i, reason in enumerate(reject_reasons.REASONS) if reasons[i]},
-        samples=_samples([json.loads(line) for found in written for line in found.sample], reasons),
+        rejected={reason: reasons[i] for i, reason in enumerate(reject_reasons.REASONS) if reasons[i]},
+        samples=_samples([json.loads(line) for rejects in written for line in rejects.sample], reasons),
         vocabulary=_vocabulary(job, ranges),
         frequencies=_frequencies(ranges),
         fields=fields,
@@ -100,10 +99,11 @@ def _unknown_fields(counts: Counter[str]) -> dict[str, Any]:
     return {"unknown_fields": dict(counts.most_common(_UNKNOWN_TOLD)), "unknown_field_names": len(counts)}
 
 
-def _samples(rejected: list[dict[str, Any]], counts: np.ndarray) -> list[dict[str, Any]]:
+def _samples(rejected: list[dict[str, Any]], counts: Counter[int]) -> list[dict[str, Any]]:
     """Ten rejected rows of the commonest reason, then two of each other one."""
     samples: list[dict[str, Any]] = []
-    for place, index in enumerate(np.argsort(-counts, kind="stable")[: np.count_nonzero(counts)].tolist()):
+    commonest = sorted((index for index in counts if counts[index]), key=lambda index: (-counts[index], index))
+    for place, index in enumerate(commonest):
         mine = [row for row in rejected if row["reason"] == reject_reasons.REASONS[index]]
         samples += mine[: 2 if place else rejected_writer.SAMPLE]
     return samples
@@ -111,8 +111,8 @@ def _samples(rejected: list[dict[str, Any]], counts: np.ndarray) -> list[dict[st
 
 def _seconds(job: Job, started: float) -> dict[str, float]:
     seconds, begin = {}, started
-    for step in pipeline.STEPS:
-        end = job.load(pipeline.done_at(step))
+    for step in steps.STEPS:
+        end = job.load(steps.done_at(step))
         seconds[step.label] = end - begin
         begin = end
     return {**seconds, TOTAL: time.time() - started}

@@ -8,19 +8,16 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-import numpy as np
-
 import storage
 from features import reject_reasons, row_places
 from features.raw_log import table
 from features.schema import Schema
-from preprocess.columns import rows
 from preprocess.columns.rows import Rejects
+from preprocess.exchange import rejects
+from preprocess.exchange.mail import Inbox, Outbox
 from preprocess.job import Job
-from preprocess.join import duplicates, partition_joiner
-from preprocess.join.partition_joiner import JoinedPartition
 from preprocess.read import raw_rows
-from preprocess.read.block_parser import ParsedBlock, read_rejects
+from preprocess.read.inputs import InputFile
 
 RECORDS = "records.plan"
 # Below the run's folder: what becomes the output's folder of rejected rows.
@@ -50,42 +47,37 @@ SAMPLE = 10
 
 
 def plan_rejected(job: Job, written: Sequence[object]) -> list[int]:
-    """Keeps what the writing of records told. Tasks: the input files that have rejected rows."""
+    """Keeps what the writing of records told. Tasks: the input files."""
     job.save(RECORDS, list(written))
-    parsed: list[ParsedBlock] = job.load(duplicates.PARSED)
-    joined: list[JoinedPartition] = job.load(partition_joiner.JOINED)
-    files = {block.block.file_index for block in parsed if block.rejects}
-    for path in (path for found in joined for path in found.rejects):
-        files |= set(np.unique(row_places.file_and_offset(read_rejects(path).place)[0]).tolist())
-    return sorted(files)
+    return list(range(len(job.files)))
 
 
-def write_rejected(job: Job, file_index: int) -> WrittenRejects:
-    """Writes the rejected rows of an input file: a JSON line for each, and the rows themselves."""
+def write_rejected(job: Job, file_index: int, inbox: Inbox, outbox: Outbox) -> WrittenRejects:
+    """Writes the rejected rows of an input file, if any: a JSON line for each, and the rows themselves."""
     file = job.files[file_index]
-    found = _rejects_of(job, file_index)
-    offsets = row_places.file_and_offset(found.place)[1].tolist()
+    found = rejects.receive(inbox)
+    if not len(found):
+        return WrittenRejects(file_index, 0, [])
     name = f"{file_index:05d}-{os.path.basename(file.path).removesuffix('.gz')}"
-    folder = job.path(ROWS_DIR, file.split or _WHOLE_LOG)
+    path = job.path(ROWS_DIR, file.split or _WHOLE_LOG, name)
     sample: list[str] = []
     told: Counter[str] = Counter()
-    descriptions: list[bytes] = []
-
-    def rejected() -> Iterator[bytes]:
-        rows_ = raw_rows.rows_at(file, offsets, job.schema)
-        columns = _columns_of(found, job.schema)
-        for offset, reason, column, row in zip(offsets, found.reason.tolist(), columns, rows_, strict=True):
-            reason_text = reject_reasons.REASONS[reason]
-            text = describe(file.path, offset, reason_text, column, row)
-            descriptions.append(text.encode())
-            told[reason_text] += 1
-            if told[reason_text] <= SAMPLE:
-                sample.append(text)
-            yield row
-
-    storage.write(storage.join(folder, name + ".raw"), rejected())
-    storage.write(storage.join(folder, name + ".jsonl"), (line + b"\n" for line in descriptions))
+    with storage.writing(path + ".raw") as raw, storage.writing(path + ".jsonl") as lines:
+        for reason, text, row in _described(file, found, job.schema):
+            raw.write(row)
+            lines.write(text.encode() + b"\n")
+            told[reason] += 1
+            sample += [text] if told[reason] <= SAMPLE else []
     return WrittenRejects(file_index, len(found), sample)
+
+
+def _described(file: InputFile, found: Rejects, schema: Schema) -> Iterator[tuple[str, str, bytes]]:
+    """Reason and JSON of each rejected row, and the row."""
+    offsets = row_places.file_and_offset(found.place)[1].tolist()
+    raw, columns = raw_rows.rows_at(file, offsets, schema), _columns_of(found, schema)
+    for offset, code, column, row in zip(offsets, found.reason.tolist(), columns, raw, strict=True):
+        reason = reject_reasons.REASONS[code]
+        yield reason, describe(file.path, offset, reason, column, row), row
 
 
 def write_counts(job: Job, counts: dict[str, int]) -> None:
@@ -110,16 +102,3 @@ def _columns_of(found: Rejects, schema: Schema) -> list[str]:
         usual.get(reject_reasons.REASONS[reason], "") if column < 0 else named[column]
         for reason, column in zip(found.reason.tolist(), found.column.tolist(), strict=True)
     ]
-
-
-def _rejects_of(job: Job, file_index: int) -> Rejects:
-    """Rejected rows of a file, in order."""
-    parsed: list[ParsedBlock] = job.load(duplicates.PARSED)
-    joined: list[JoinedPartition] = job.load(partition_joiner.JOINED)
-    parts = [read_rejects(block.rejects) for block in parsed if block.rejects and block.block.file_index == file_index]
-    for found in (read_rejects(path) for partition in joined for path in partition.rejects):
-        mine = row_places.file_and_offset(found.place)[0] == file_index
-        parts.append(Rejects(found.place[mine], found.reason[mine], found.column[mine]))
-    merged = rows.merge_rejects(parts)
-    order = np.argsort(merged.place)
-    return Rejects(merged.place[order], merged.reason[order], merged.column[order])

@@ -10,9 +10,10 @@ import numpy as np
 import storage
 from features.vocabulary import UNKNOWN, Vocabulary
 from preprocess.columns import rows
+from preprocess.exchange import channels, mail
+from preprocess.exchange.mail import Inbox, Outbox
 from preprocess.job import Job
-from preprocess.join import partition_joiner, piece
-from preprocess.join.partition_joiner import JoinedPartition
+from preprocess.join import piece
 from preprocess.join.piece import Piece
 from preprocess.write import remap, tfrecord_writer
 from preprocess.write.record_encoder import RecordEncoder
@@ -66,14 +67,15 @@ class WrittenShard:
     totals: FieldTotals
 
 
-def write_shard(job: Job, task: tuple[str, int]) -> WrittenShard:
+def write_shard(job: Job, task: tuple[str, int], inbox: Inbox, outbox: Outbox) -> WrittenShard:
     """Writes the record file of a shard."""
-    return _ShardWriter(job, *task).run()
+    return _ShardWriter(job, *task, inbox).run()
 
 
 class _ShardWriter:
-    def __init__(self, job: Job, split: str, shard: int) -> None:
+    def __init__(self, job: Job, split: str, shard: int, inbox: Inbox) -> None:
         self._job = job
+        self._inbox = inbox
         self._split = split
         self._shard = shard
         self._vocabulary: Vocabulary = job.load_vocabulary()
@@ -116,12 +118,9 @@ class _ShardWriter:
                 yield framed
 
     def _pieces(self) -> Iterator[Piece]:
-        joined: list[JoinedPartition] = self._job.load(partition_joiner.JOINED)
-        for partition in self._job.partitions.of_shard(self._split, self._shard):
-            file = joined[partition].pieces
-            for number in range(len(file.edges) - 1):
-                if arrays := file.read(number):
-                    yield piece.unpack(arrays, self._job.schema)
+        """Pieces of the shard's partitions, in order."""
+        for arrays in mail.all_arrays(self._inbox.parts(channels.PIECES)):
+            yield piece.unpack(arrays, self._job.schema)
 
     def _count(self, made: Piece, new_ids: np.ndarray) -> None:
         """Adds to the totals of the report."""

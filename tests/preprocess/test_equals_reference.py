@@ -14,7 +14,7 @@ from random_logs import LogWriter, aliccp_schema, table_schema
 from record_files import read_records
 
 from features import keys, names, schema_file, vocabulary
-from preprocess import command, pipeline
+from preprocess import command, file_steps
 from preprocess.options import MAX_IMPRESSIONS_PER_RECORD, Options
 
 SETTINGS = settings(max_examples=40, deadline=None, derandomize=True, database=None)
@@ -45,7 +45,7 @@ def run(folder, schema, input_format, shape, **more):
         max_rejected=1.0,
         **{**shape, **more},
     )
-    command.run(options, execute=pipeline.run_in_process)
+    command.run(options, execute=file_steps.run_in_process)
     return folder / "out"
 
 

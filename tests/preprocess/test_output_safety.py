@@ -9,7 +9,7 @@ import pytest
 
 import storage
 from features import names
-from preprocess import command, pipeline
+from preprocess import command, file_steps
 from preprocess.options import Options, OptionsError
 from preprocess.read.inputs import InputError
 from simulate.options import Options as SimulationOptions
@@ -30,7 +30,7 @@ def raw(simulated, tmp_path, monkeypatch):
     return pathlib.Path(shutil.copytree(simulated, tmp_path / "raw"))
 
 
-def run(input_dir, output_dir, execute=pipeline.run_in_process, **more):
+def run(input_dir, output_dir, execute=file_steps.run_in_process, **more):
     return command.run(Options(str(input_dir), str(output_dir), min_count=2, **more), execute=execute)
 
 
@@ -111,7 +111,7 @@ def test_a_file_in_the_place_of_the_output_is_refused(raw):
 
 
 def fail(job):
-    pipeline.run_in_process(job)
+    file_steps.run_in_process(job)
     raise OSError("the disk caught fire")
 
 
@@ -141,7 +141,7 @@ def test_too_many_rejected_rows_leave_the_complete_output(raw):
 
 def test_files_of_late_and_repeated_tasks_are_not_published(raw):
     def repeat(job):
-        pipeline.run_in_process(job)
+        file_steps.run_in_process(job)
         for split in job.options.splits:
             late = job.shard_path(split, 0) + ".0123" + storage.TEMPORARY_SUFFIX
             pathlib.Path(late).write_bytes(b"half")
@@ -158,7 +158,7 @@ def test_a_log_that_changes_while_it_is_read_is_refused(raw, change):
     file = raw / "sample_skeleton_test.csv"
 
     def execute(job):
-        pipeline.run_in_process(job)
+        file_steps.run_in_process(job)
         if change == "appended":
             with file.open("ab") as opened:
                 opened.write(b"1,0,0,c,0,\n")
@@ -178,7 +178,7 @@ def test_two_runs_into_one_output(raw):
     def meanwhile(job):
         with pytest.raises(lock.LockedError, match=f"in use by python -m preprocess, process {os.getpid()} on"):
             run(raw, "out")
-        pipeline.run_in_process(job)
+        file_steps.run_in_process(job)
 
     run(raw, "out", execute=meanwhile)
     assert pathlib.Path("out", names.SUCCESS_FILE).exists()

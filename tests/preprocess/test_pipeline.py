@@ -14,7 +14,7 @@ import tensorflow as tf
 from random_logs import LogWriter, aliccp_schema
 
 from features import names, parse_spec, reject_reasons, schema_file
-from preprocess import command, pipeline
+from preprocess import command, file_steps
 from preprocess.options import Options
 from simulate.options import Options as SimulationOptions
 from simulate.simulation import simulate
@@ -38,7 +38,7 @@ def options(log, out, **more):
 
 
 def run_alone(log, out, **more):
-    return command.run(options(log, out, **more), execute=pipeline.run_in_process)
+    return command.run(options(log, out, **more), execute=file_steps.run_in_process)
 
 
 def start(log, out, *flags):
@@ -119,7 +119,7 @@ def test_a_dask_cluster_of_two_processes_writes_equal_bytes(log, whole, tmp_path
     )
     with cluster:
         flags = [
-            "--runner=apache_beam.runners.dask.dask_runner.DaskRunner",
+            "--runner=DaskRunner",
             f"--dask_client_address={cluster.scheduler_address}",
         ]
         process = start(log, tmp_path / "out", *flags)
@@ -128,7 +128,7 @@ def test_a_dask_cluster_of_two_processes_writes_equal_bytes(log, whole, tmp_path
     assert contents(tmp_path / "out") == contents(whole)
 
 
-@pytest.mark.parametrize("moment", ["parsed", "joined", "records/train"])
+@pytest.mark.parametrize("moment", ["exchange/impressions", "exchange/pieces", "records/train"])
 def test_a_killed_run_is_never_complete_and_a_rerun_succeeds(log, whole, tmp_path, moment):
     out = tmp_path / "out"
     process = start(log, out, "--block_size=30000", "--direct_num_workers=1")

@@ -8,7 +8,7 @@ from random_logs import LogWriter, aliccp_schema, table_schema
 
 import storage
 from features import names, schema_file
-from preprocess import command, pipeline
+from preprocess import command, file_steps
 from preprocess.options import Options
 from storage import ownership, publish
 
@@ -29,7 +29,7 @@ def run(folder, input_dir, output_dir, input_format, **more):
         min_count=2,
         **more,
     )
-    command.run(options, execute=pipeline.run_in_process)
+    command.run(options, execute=file_steps.run_in_process)
 
 
 @pytest.mark.parametrize("input_format", [names.ALICCP, names.CSV, names.PARQUET])

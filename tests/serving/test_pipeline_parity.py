@@ -14,7 +14,7 @@ from served_model_examples import IDS, SETTINGS, STRANGE, Served, make_trained, 
 from features import keys, names, parse_spec, raw_requests, schema_file, vocabulary
 from features.vocabulary import OOV_MODES
 from model_fn import network
-from preprocess import command, pipeline
+from preprocess import command, file_steps
 from preprocess.options import Options
 from serving import saved_model_files
 
@@ -81,7 +81,7 @@ def test_a_log_with_words_numbers_and_lists(tmp_path, oov):
     options = Options(
         raw_dir, data_dir, names.CSV, str(tmp_path / "schema.yaml"), min_count=12, oov=oov, max_rejected=0.0
     )
-    command.run(options, execute=pipeline.run_in_process)
+    command.run(options, execute=file_steps.run_in_process)
     known = vocabulary.load(names.vocabulary_dir(data_dir))
     tags = schema.by_name["tags"]
     assert (known.lookup(keys.keys_of_ids(schema, tags, np.array(IDS))) != vocabulary.UNKNOWN).all()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from features import vocabulary
-from preprocess import command, pipeline
+from preprocess import command, file_steps
 from preprocess.options import Options, OptionsError
 from preprocess.report import report
 
@@ -39,7 +39,7 @@ def day(tmp_path):
             splits=("train",),
             **{"min_count": 4, "previous_vocabulary": previous, **settings},
         )
-        made = command.run(options, execute=pipeline.run_in_process)
+        made = command.run(options, execute=file_steps.run_in_process)
         run.summary = report.summary(made)
         return str(tmp_path / name / "vocabulary")
 

@@ -1,0 +1,55 @@
+"""Every way of the rows between the steps gives the same bytes: files of one level or two, and the engine's shuffle."""
+
+import hashlib
+
+import pytest
+
+from features import names
+from preprocess import command, file_steps, runner
+from preprocess.exchange import files
+from preprocess.options import Options
+from simulate.options import Options as SimulationOptions
+from simulate.simulation import simulate
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory):
+    """A small simulated log with broken rows of every kind, duplicate sample ids among them."""
+    folder = tmp_path_factory.mktemp("log")
+    simulate(
+        SimulationOptions(seed=3, requests=60, test_requests=20, history_scale=0.1, malformed=2),
+        str(folder),
+        overwrite=True,
+    )
+    return folder
+
+
+def run(log, out, execute, **more):
+    more = {"max_rejected": 0.5, "min_count": 2, **more}
+    command.run(Options(input_dir=str(log), output_dir=str(out), **more), execute=execute)
+    return contents(out)
+
+
+def contents(out):
+    """Digest of every file of an output, by its path. Reports hold times."""
+    paths = [path for path in sorted(out.rglob("*")) if path.is_file() and path.parent.name != names.REPORT_DIR]
+    made = {str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+    return {path: digest for path, digest in made.items() if not path.startswith("_")}
+
+
+@pytest.fixture(scope="module")
+def whole(log, tmp_path_factory):
+    """Output through files of one level, one task after another."""
+    return run(log, tmp_path_factory.mktemp("whole") / "out", file_steps.run_in_process)
+
+
+def test_regrouped_files_give_the_same_bytes(log, whole, tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "FAN_OUT", 3)
+    monkeypatch.setattr(files, "_BYTES_PER_REGROUP", 20_000)
+    assert run(log, tmp_path / "out", file_steps.run_in_process, block_size=50_000) == whole
+
+
+def test_the_engines_shuffle_gives_the_same_bytes(log, whole, tmp_path):
+    options = runner.beam_options([])
+    found = run(log, tmp_path / "out", lambda job: runner.run(job, options, through_engine=True), block_size=50_000)
+    assert found == whole
