@@ -227,6 +227,7 @@ class Schema:
         separator: between the cells of a CSV line.
         header: names of the columns of CSV files that begin without a line of names.
         encoding: of CSV files.
+        trim: whether white space around CSV cells and column names is no part of them.
         conversion_without_click: what becomes of such a row: it is rejected, loses the conversion or gets the click.
     """
 
@@ -237,6 +238,7 @@ class Schema:
     separator: str = ","
     header: tuple[str, ...] = ()
     encoding: str = "utf-8"
+    trim: bool = False
     conversion_without_click: str = REJECT
 
     def __post_init__(self) -> None:
@@ -253,6 +255,8 @@ class Schema:
         yield from self._purpose_problems()
         if all(field.is_context for field in self.fields):
             yield "no field of side impression: nothing would tell a request's impressions apart", "fields"
+        if all(field.is_dense for field in self.fields):
+            yield "no field becomes an id: at least one of type id, string or number with buckets is needed", "fields"
         words = [field.name for field in self.fields if field.type != ID]
         if self.unique_ids and words:
             yield f"unique_ids is for schemas of ids alone; not of type id: {', '.join(words)}", "unique_ids"
@@ -339,6 +343,16 @@ class Schema:
     def impression_fields(self) -> tuple[Field, ...]:
         """Fields that each impression has for itself."""
         return tuple(field for field in self.fields if not field.is_context)
+
+    @functools.cached_property
+    def id_fields(self) -> tuple[Field, ...]:
+        """Fields whose values become ids and rows of the embedding table."""
+        return tuple(field for field in self.fields if not field.is_dense)
+
+    @functools.cached_property
+    def dense_fields(self) -> tuple[Field, ...]:
+        """Fields whose numbers the model gets as they are."""
+        return tuple(field for field in self.fields if field.is_dense)
 
     @functools.cached_property
     def groups(self) -> dict[str, tuple[Field, ...]]:

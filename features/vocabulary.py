@@ -13,7 +13,8 @@ import numpy as np
 
 import storage
 from features import names, schema_file
-from features.schema import NUMBER, Field, Schema
+from features.scaling import Moments
+from features.schema import NUMBER, STANDARD, Field, Schema
 
 FORMAT_VERSION = 1
 UNKNOWN = -1
@@ -45,6 +46,7 @@ class Vocabulary:
         statistics: what the job wrote beside it: min_count, per-field counts kept and dropped, OOV (drop where absent).
         unused_ids: ids below `size` that no key has: those of keys that were evicted.
         generation: its number, its parent's checksum, and what it carried, added and evicted.
+        moments: mean and deviation of each number with scale `standard`.
     """
 
     schema: Schema
@@ -54,13 +56,18 @@ class Vocabulary:
     statistics: dict[str, Any] = dataclasses.field(default_factory=dict)
     unused_ids: int = 0
     generation: dict[str, Any] = dataclasses.field(default_factory=dict)
+    moments: dict[str, Moments] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        missing = [f.name for f in self.schema.fields if f.type == NUMBER and f.name not in self.boundaries]
+        numbers = [field for field in self.schema.id_fields if field.type == NUMBER]
+        missing = [field.name for field in numbers if field.name not in self.boundaries]
+        unscaled = [f.name for f in self.schema.fields if f.scale == STANDARD and f.name not in self.moments]
         if self.statistics.get(OOV, OOV_DROP) not in OOV_MODES:
             raise VocabularyError(f"{OOV} {self.statistics[OOV]!r}: allowed are {', '.join(OOV_MODES)}")
         if missing:
             raise VocabularyError(f"no boundaries for the number fields {', '.join(missing)}")
+        if unscaled:
+            raise VocabularyError(f"no moments for the number fields {', '.join(unscaled)}")
 
     @property
     def size(self) -> int:
@@ -106,6 +113,7 @@ class Vocabulary:
                 for field in self.schema.fields
             },
             "boundaries": {name: list(edges) for name, edges in self.boundaries.items()},
+            "moments": {name: list(found) for name, found in self.moments.items()},
             "statistics": self.statistics,
         }
 
@@ -152,6 +160,8 @@ def load(directory: str, read: Callable[[str], bytes] | None = None) -> Vocabula
         keys=_array(os.path.join(directory, names.VOCABULARY_KEYS_FILE), KEY_DTYPE, count, read),
         ids=_array(os.path.join(directory, names.VOCABULARY_IDS_FILE), ID_DTYPE, count, read),
         boundaries={name: tuple(edges) for name, edges in description["boundaries"].items()},
+        # A vocabulary of before there were scales has none.
+        moments={name: Moments(*found) for name, found in description.get("moments", {}).items()},
         statistics=description["statistics"],
         unused_ids=description.get("unused_ids", 0),
         generation=description.get("generation", {}),

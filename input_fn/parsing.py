@@ -103,7 +103,7 @@ def _fail_on_length(found: tf.Tensor, expected: tf.Tensor, keys: list[str], file
 
 def _check_ids(columns: Columns, file_names: tf.Tensor, schema: Schema, vocabulary_size: int) -> tf.Operation:
     """Every id has a row in the embedding table: a GPU would read zeros for the others without a word."""
-    largest = tf.stack([tf.reduce_max(_unsigned(columns[field.name])) for field in schema.fields])
+    largest = tf.stack([tf.reduce_max(_unsigned(columns[field.name])) for field in schema.id_fields])
     size = tf.constant(vocabulary_size, tf.uint64)
     return tf.cond(
         tf.reduce_all(largest < size), tf.no_op, lambda: _fail_on_id(columns, file_names, schema, vocabulary_size)
@@ -111,14 +111,14 @@ def _check_ids(columns: Columns, file_names: tf.Tensor, schema: Schema, vocabula
 
 
 def _fail_on_id(columns: Columns, file_names: tf.Tensor, schema: Schema, vocabulary_size: int) -> tf.Operation:
-    found = [_first_bad(columns[field.name], vocabulary_size) for field in schema.fields]
+    found = [_first_bad(columns[field.name], vocabulary_size) for field in schema.id_fields]
     is_bad, records, ids = (tf.stack(parts) for parts in zip(*found, strict=True))
     field = tf.argmax(tf.cast(is_bad, tf.int64))
     sample_ids = columns[names.SAMPLE_ID]
     parts = [
         tf.gather(file_names, records[field]),
         ": field ",
-        tf.gather(tf.constant([field.name for field in schema.fields]), field),
+        tf.gather(tf.constant([field.name for field in schema.id_fields]), field),
         " of the record with sample_id ",
         tf.strings.as_string(tf.gather(sample_ids.values, sample_ids.row_splits[records[field]])),
         " has id ",

@@ -12,10 +12,10 @@ import dataclasses
 import tensorflow as tf
 
 from features.schema import Schema
-from model_fn import lookup
+from model_fn import dense, lookup
 from model_fn.hyperparameters import AUTO, Hyperparameters
 from model_fn.lookup import Lookup
-from model_fn.representation import Features, Representation, Requests
+from model_fn.representation import Features, Representation, Requests, side_by_side
 
 TABLE = "embedding_table"
 
@@ -26,7 +26,8 @@ class Embedded:
 
     Attributes:
         requests: which request an impression belongs to.
-        fields: pooled vectors of each field: float32 [requests or impressions, embedding_size].
+        fields: pooled vectors of each field: float32 [requests or impressions, embedding_size]; of a dense field its
+            numbers, [requests or impressions, numbers + 1].
         everything: the same side by side.
         looked_up: float32 [n, embedding_size], the rows that the batch uses; in training each of them once.
     """
@@ -40,27 +41,35 @@ class Embedded:
 def embed(
     features: Features, schema: Schema, vocabulary_size: int, settings: Hyperparameters, training: bool
 ) -> Embedded:
-    """Looks up and pools every field of a batch."""
+    """Looks up and pools every field of ids of a batch; dense fields stand beside them as they are."""
     found = lookup.make(features, schema, settings.combiner, distinct=training)
     with tf.device(_device(settings) if training else None):
         rows = tf.gather(embedding_table(vocabulary_size, settings), found.ids)
     requests = found.requests
-    context_bags = requests.count * len(schema.context_fields)
-    bags = context_bags + requests.impressions * len(schema.impression_fields)
-    return _embedded(requests, schema, _sparse_product(found, rows, bags), context_bags, rows)
+    context_bags = requests.count * len(lookup.context_fields(schema))
+    bags = context_bags + requests.impressions * len(lookup.impression_fields(schema))
+    beside = dense.columns(features, schema)
+    return _embedded(requests, schema, _sparse_product(found, rows, bags), context_bags, rows, beside)
 
 
 def _embedded(
-    requests: Requests, schema: Schema, pooled: tf.Tensor, context_bags: tf.Tensor, looked_up: tf.Tensor
+    requests: Requests,
+    schema: Schema,
+    pooled: tf.Tensor,
+    context_bags: tf.Tensor,
+    looked_up: tf.Tensor,
+    beside: dict[str, tf.Tensor],
 ) -> Embedded:
     """Cuts the pooled vectors [bags, size] up, by ops whose gradients only copy; those of slices add as well."""
     size = int(looked_up.shape[1])
-    fields: dict[str, tf.Tensor] = {}
+    fields = dict(beside)
     parts: list[tf.Tensor | None] = []
-    sides = (schema.context_fields, schema.impression_fields)
+    sides = (lookup.context_fields(schema), lookup.impression_fields(schema))
     vectors = tf.split(pooled, [context_bags, tf.shape(pooled)[0] - context_bags])
-    for side, rows in zip(sides, vectors, strict=True):
-        parts.append(tf.reshape(rows, [-1, len(side) * size]) if side else None)
+    for is_context, side, rows in zip((True, False), sides, vectors, strict=True):
+        columns_of_side = [tf.reshape(rows, [-1, len(side) * size])] if side else []
+        columns_of_side += dense.of_side(beside, schema, is_context)
+        parts.append(side_by_side(columns_of_side) if columns_of_side else None)
         if side:
             columns = tf.unstack(tf.reshape(rows, [-1, len(side), size]), axis=1)
             fields |= {field.name: column for field, column in zip(side, columns, strict=True)}

@@ -79,6 +79,16 @@ class Bags:
     numbers: tf.Tensor
 
 
+def context_fields(schema: Schema) -> tuple[Field, ...]:
+    """Fields of the contexts that have bags."""
+    return tuple(field for field in schema.id_fields if field.is_context)
+
+
+def impression_fields(schema: Schema) -> tuple[Field, ...]:
+    """Fields of the impressions that have bags."""
+    return tuple(field for field in schema.id_fields if not field.is_context)
+
+
 def make(features: Features, schema: Schema, combiner: str, distinct: bool) -> Lookup:
     """The lookup of a batch.
 
@@ -91,8 +101,8 @@ def make(features: Features, schema: Schema, combiner: str, distinct: bool) -> L
     if _PREFIX + "ids" in features:
         return Lookup(*(features[_PREFIX + field.name] for field in dataclasses.fields(Lookup)))
     requests = requests_of(features, schema)
-    context = Side(schema.context_fields, requests.count, tf.constant(0))
-    impression = Side(schema.impression_fields, requests.impressions, context.end)
+    context = Side(context_fields(schema), requests.count, tf.constant(0))
+    impression = Side(impression_fields(schema), requests.impressions, context.end)
     parts = [bags for side in (context, impression) for bags in bags_of_side(features, side, combiner)]
     ids, weights, numbers = (tf.concat(columns, 0) for columns in zip(*map(_columns, parts), strict=True))
     rows, places = tf.unique(ids) if distinct else (ids, tf.range(tf.shape(ids)[0]))
@@ -108,8 +118,9 @@ def _pairs(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
 
 
 def in_place_of_fields(features: Features, schema: Schema, combiner: str) -> dict[str, tf.Tensor | tf.RaggedTensor]:
-    """A training batch with its lookup in place of the columns of its fields; what is no field (sample_id) stays."""
-    columns = parse_spec.record_spec(schema)
+    """A training batch with its lookup in place of the columns of its ids; sample_id and dense fields stay."""
+    dense = {field.name for field in schema.dense_fields}
+    columns = parse_spec.record_spec(schema).keys() - dense
     others = {key: column for key, column in features.items() if key not in columns}
     return others | make(features, schema, combiner, distinct=True).to_features()
 

@@ -84,6 +84,12 @@ flags.DEFINE_float(
     "max_rejected", _DEFAULTS["max_rejected"], "Fail if more than this share of rows is rejected (0 to 1)."
 )
 flags.DEFINE_bool(
+    "keep_useless",
+    _DEFAULTS["keep_useless"],
+    "Keep an output of which nothing can be learnt (a split without rows, a label that is the same everywhere in "
+    "train, no context found) instead of failing; what is wrong is said all the same.",
+)
+flags.DEFINE_bool(
     "overwrite",
     _DEFAULTS["overwrite"],
     "Replace a complete output of an earlier run, once the new one is complete. Until then it stays.",

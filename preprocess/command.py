@@ -27,6 +27,10 @@ class TooManyRejectsError(ValueError):
     """More rejected rows than --max_rejected allows."""
 
 
+class UselessOutputError(ValueError):
+    """An output of which nothing can be learnt."""
+
+
 def run(
     options: Options, beam_arguments: Sequence[str] = (), execute: Callable[[Job], None] | None = None
 ) -> report.Report:
@@ -40,6 +44,7 @@ def run(
     Raises:
         TooManyRejectsError: more rows were rejected than allowed. The rejected rows and the report are written beside
             the output, which stays what it was.
+        UselessOutputError: nothing can be learnt of the output; likewise.
         OptionsError, InputError, OutputError, LockedError, SchemaError, OSError: with what is wrong and where.
     """
     started = time.time()
@@ -87,6 +92,9 @@ def _publish(job: Job, output: Output, started: float) -> report.Report:
     if made.rejected_share > options.max_rejected:
         failed = output.leave(parts)
         raise TooManyRejectsError(report.describe_rejects(made, options, failed))
+    if made.faults and not options.keep_useless:
+        failed = output.leave(parts)
+        raise UselessOutputError(report.describe_faults(made, failed))
     parts |= {split: job.records_dir(split) for split in options.splits}
     output.publish({**parts, names.VOCABULARY_DIR: names.VOCABULARY_DIR})
     return made

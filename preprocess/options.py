@@ -52,6 +52,7 @@ class Options:
         warn_coverage_change: change of a field's coverage above which it warns.
         warn_rate_change: relative change of the click or conversion rate above which it warns.
         max_rejected: largest allowed share of rejected rows, from 0 to 1.
+        keep_useless: whether an output is kept of which nothing can be learnt: see `report.verdict`.
         overwrite: whether a complete output folder may be replaced.
         keep_temporary: whether a failed run leaves its intermediate files.
         test_fraction: share of requests that go to the test split of a log that is not split into files.
@@ -82,6 +83,7 @@ class Options:
     warn_coverage_change: float = 0.1
     warn_rate_change: float = 0.5
     max_rejected: float = 0.01
+    keep_useless: bool = False
     overwrite: bool = False
     keep_temporary: bool = False
     test_fraction: float = 0.2

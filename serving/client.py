@@ -24,7 +24,7 @@ import orjson
 
 from features import names
 from features.raw_requests import RawRequest
-from features.schema import NUMBER, Schema
+from features.schema import NUMBER, VECTOR, Schema
 from serving import call_bodies
 from serving.call_bodies import Scores
 from serving.saved_model_files import SHARED_CONTEXT
@@ -92,7 +92,7 @@ class ScoringClient:
         self._path = f"{self._server.path.rstrip('/')}/v1/models/{model}{version}:{self._form.method}"
         self._local = threading.local()
         # JSON has no NaN; both servers take the word, and the standard library writes it. orjson is faster without.
-        has_numbers = any(field.type == NUMBER for field in schema.fields)
+        has_numbers = any(field.type in (NUMBER, VECTOR) for field in schema.fields)
         self._encode = _encode_with_nan if has_numbers else orjson.dumps
 
     def score(self, request: RawRequest) -> Scores:

@@ -8,12 +8,13 @@ from __future__ import annotations
 from features import names
 from features.raw_requests import RawRequest
 from features.raw_values import Value
-from features.schema import ID, NUMBER, STRING, Schema
+from features.schema import ID, NUMBER, STRING, VECTOR, Schema
 
 PADDING: dict[str, Value] = {
     ID: names.PADDING_ID,
     STRING: names.PADDING_STRING,
     NUMBER: names.PADDING_NUMBER,
+    VECTOR: names.PADDING_NUMBER,
 }
 # A padded place has no id, so its weight is never looked at.
 WEIGHT_PADDING = 0.0
@@ -29,12 +30,12 @@ def columnar_inputs(request: RawRequest, schema: Schema) -> dict[str, Column]:
         if field.weighted:
             inputs[field.weight_key] = request.context[field.weight_key]
     for field in schema.impression_fields:
-        inputs[field.name] = _padded(request.impressions[field.name], PADDING[field.type])
+        inputs[field.name] = _padded(request.impressions[field.name], PADDING[field.type], field.width)
         if field.weighted:
             inputs[field.weight_key] = _padded(request.impressions[field.weight_key], WEIGHT_PADDING)
     return inputs
 
 
-def _padded(rows: list[list[Value]], padding: Value) -> list[list[Value]]:
-    width = max(1, max(map(len, rows)))
+def _padded(rows: list[list[Value]], padding: Value, least: int = 1) -> list[list[Value]]:
+    width = max(least, max(map(len, rows)))
     return [row + [padding] * (width - len(row)) for row in rows]

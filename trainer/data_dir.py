@@ -13,6 +13,7 @@ import tensorflow as tf
 from features import names, schema_file, vocabulary
 from features.schema import Schema
 from features.vocabulary import Vocabulary
+from trainer.terminal import say
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,14 +48,21 @@ class DataDir:
 
     def totals(self, split: str) -> dict[str, Any]:
         """Numbers of requests, impressions and records of a split, by the job's report; empty without report."""
+        return dict(self._report().get("splits", {}).get(split, {}))
+
+    def faults(self) -> list[str]:
+        """Why nothing can be learnt of the records, by the job's report; a report of an older job tells its counts."""
+        report, train = self._report(), self.totals(names.TRAIN)
+        labels = [label for label in (names.CLICK, names.CONVERSION) if train and not train.get(label + "s")]
+        return report.get("faults", [f"split {names.TRAIN}: no {label} in any impression" for label in labels])
+
+    def _report(self) -> dict[str, Any]:
         path = os.path.join(self.path, names.REPORT_DIR, names.REPORT_JSON)
-        if not tf.io.gfile.exists(path):
-            return {}
-        return dict(json.loads(read_bytes(path)).get("splits", {}).get(split, {}))
+        return dict(json.loads(read_bytes(path))) if tf.io.gfile.exists(path) else {}
 
 
 def load(path: str) -> DataDir:
-    """The folder, if it is complete.
+    """The folder, if it is complete. What the job found wrong with it is said on the terminal.
 
     Raises:
         ValueError: it is not, or its vocabulary is damaged.
@@ -64,7 +72,10 @@ def load(path: str) -> DataDir:
             f"--data_dir={path}: no {names.SUCCESS_FILE} there, so the preprocess job did not end well or wrote "
             f"elsewhere; run python -m preprocess --input_dir=RAW --output_dir={path}"
         )
-    return DataDir(path, vocabulary.load(names.vocabulary_dir(path), read_bytes if "://" in path else None))
+    made = DataDir(path, vocabulary.load(names.vocabulary_dir(path), read_bytes if "://" in path else None))
+    for fault in made.faults():
+        say(f"WARNING: --data_dir={path}: {fault}")
+    return made
 
 
 def read_bytes(path: str) -> bytes:

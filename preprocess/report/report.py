@@ -19,7 +19,7 @@ from preprocess.join import duplicates, partition_joiner
 from preprocess.join.duplicates import ParsedLog
 from preprocess.join.partition_joiner import JoinedPartition
 from preprocess.options import MIB, Options
-from preprocess.report import report_page
+from preprocess.report import report_page, verdict
 from preprocess.vocabulary_builder import CountedRange
 from preprocess.write import rejected_writer
 from preprocess.write.shard_writer import WrittenShard
@@ -27,6 +27,7 @@ from preprocess.write.shard_writer import WrittenShard
 TOTAL = "total"
 _UNKNOWN_TOLD = 100
 _FILES_TOLD = 10
+WARNING = "WARNING: "
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +44,8 @@ class Report:
         fields: by field: what it is, coverage and lengths by split, ids kept and dropped.
         previous: what changed against the day before, and warnings (`generations.compare`).
         seconds: of the whole job so far, and of each step.
+        faults: why nothing can be learnt of the output.
+        warnings: what else is unlikely to be meant.
     """
 
     input: dict[str, Any]
@@ -54,6 +57,8 @@ class Report:
     fields: dict[str, dict[str, Any]]
     previous: dict[str, Any]
     seconds: dict[str, float]
+    faults: list[str] = dataclasses.field(default_factory=list)
+    warnings: list[str] = dataclasses.field(default_factory=list)
 
     @property
     def rejected_share(self) -> float:
@@ -73,7 +78,7 @@ def collect(job: Job, started: float) -> Report:
         reasons.update(found.reasons)
     splits = {split: _split(job, split, joined, shards) for split in job.options.splits}
     fields = {field.name: _field(job, field, index, shards, ranges) for index, field in enumerate(job.schema.fields)}
-    return Report(
+    made = Report(
         input={
             "format": job.options.input_format,
             "files": [file.path for file in job.files if file.is_read],
@@ -91,6 +96,9 @@ def collect(job: Job, started: float) -> Report:
         fields=fields,
         previous=compare.compare(job, splits, fields),
         seconds=_seconds(job, started),
+    )
+    return dataclasses.replace(
+        made, faults=verdict.faults(made.splits, job), warnings=verdict.warnings(made.splits, made.fields, job)
     )
 
 
@@ -199,6 +207,7 @@ def summary(report: Report) -> str:
     lines += _commonest(report)
     lines += _about_files(report)
     seconds = report.seconds[TOTAL]
+    lines += [f"{WARNING}{text}" for text in (*report.faults, *report.warnings)]
     lines.append(f"{seconds:.1f} s, {report.input['bytes'] / 1e6 / max(seconds, 1e-9):.1f} MB/s of raw log")
     return "\n".join(lines)
 
@@ -252,3 +261,15 @@ def _about_files(report: Report) -> list[str]:
     if not report.input["is_split"] and len(report.splits) > 1:
         lines.append(f"no file is named for {' or '.join(report.splits)}: each request fell to one by its key")
     return lines
+
+    lines += [
+        f"  {sample['file']} at {sample['offset']}: {sample['reason']}: {sample['row']!r:.200}"
+        for sample in report.samples[:5]
+    ]
+    return "\n".join(lines)
+
+
+def describe_faults(report: Report, folder: str) -> str:
+    """Message for an output of which nothing can be learnt."""
+    where = f"the report is in {folder}; --keep_useless keeps the output all the same"
+    return "\n".join([*report.faults, *(f"{WARNING}{text}" for text in report.warnings), where])

@@ -26,6 +26,7 @@ pre { white-space: pre-wrap; overflow-wrap: anywhere; font-size: 12px; backgroun
 def page(report: dict[str, Any]) -> str:
     """The page of a report, given as the contents of report.json."""
     sections = [
+        ("Read this first", _warnings(report)),
         ("Splits", _splits(report)),
         ("Against the day before", _previous(report)),
         ("Labels", _labels(report)),
@@ -56,6 +57,11 @@ def _legend(*entries: tuple[str, str]) -> str:
     return (
         '<p class="legend">' + "".join(f'<i style="background:{color}"></i>{text}' for color, text in entries) + "</p>"
     )
+
+
+def _warnings(report: dict[str, Any]) -> str:
+    texts = [*report["faults"], *report["warnings"]]
+    return "<ul>" + "\n".join(f"<li>{html.escape(text)}</li>" for text in texts) + "</ul>" if texts else ""
 
 
 def _splits(report: dict[str, Any]) -> str:

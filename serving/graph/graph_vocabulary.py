@@ -10,7 +10,7 @@ import os
 
 import tensorflow as tf
 
-from features import graph_keys, names
+from features import graph_keys, graph_scaling, names
 from features.schema import NUMBER, STRING, Field, Schema
 from features.vocabulary import ID_DTYPE, KEY_DTYPE, UNKNOWN, Vocabulary
 
@@ -28,6 +28,7 @@ class GraphVocabulary:
         self.schema: Schema = vocabulary.schema
         self.drops_unknown = vocabulary.drops_unknown
         self._boundaries = vocabulary.boundaries
+        self._moments = vocabulary.moments
         keys = _array_asset(os.path.join(directory, names.VOCABULARY_KEYS_FILE), tf.as_dtype(KEY_DTYPE))
         ids = _array_asset(os.path.join(directory, names.VOCABULARY_IDS_FILE), tf.as_dtype(ID_DTYPE))
         if not len(vocabulary.keys):
@@ -44,6 +45,10 @@ class GraphVocabulary:
         if field.type == NUMBER:
             values = graph_keys.buckets_of_numbers(self._boundaries[field.name], values)
         return graph_keys.keys_of_ids(self.schema, field, values)
+
+    def scaled(self, field: Field, values: tf.Tensor) -> tf.Tensor:
+        """Numbers of a dense field as the model gets them: float32 [n] -> float32 [n]."""
+        return graph_scaling.scaled(field, values, self._moments.get(field.name))
 
     def lookup(self, keys: tf.Tensor) -> tf.Tensor:
         """New ids of keys: int64 [n] -> int64 [n], UNKNOWN where the vocabulary has none."""

@@ -10,12 +10,13 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from features import names
-from features.schema import ID, NUMBER, STRING, Field
+from features.schema import ID, NUMBER, STRING, VECTOR, Field
 
 PADDING: dict[str, int | str | float] = {
     ID: names.PADDING_ID,
     STRING: names.PADDING_STRING,
     NUMBER: names.PADDING_NUMBER,
+    VECTOR: names.PADDING_NUMBER,
 }
 
 
@@ -54,6 +55,19 @@ class ManyColumn:
 
 
 @dataclasses.dataclass(frozen=True)
+class DenseColumn:
+    """Numbers of a dense field; padding where a row has none.
+
+    Attributes:
+        field: what they are numbers of.
+        values: float32 [rows * numbers], row after row.
+    """
+
+    field: Field
+    values: tf.Tensor
+
+
+@dataclasses.dataclass(frozen=True)
 class RawCall:
     """What a call asks for: the columns of all fields.
 
@@ -61,11 +75,13 @@ class RawCall:
         ones: of the fields of kind one.
         manys: of the fields of kind many.
         impression_splits: int64 [requests + 1], first impression of each request.
+        denses: of the dense fields.
     """
 
     ones: list[OneColumn]
     manys: list[ManyColumn]
     impression_splits: tf.Tensor
+    denses: list[DenseColumn] = dataclasses.field(default_factory=list)
 
 
 def is_padding(columns: Sequence[OneColumn] | Sequence[ManyColumn]) -> tf.Tensor:

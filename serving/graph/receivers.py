@@ -14,11 +14,12 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+from features import names as feature_names
 from features import parse_spec
-from features.schema import Field, Schema
+from features.schema import VECTOR, Field, Schema
 from model_fn.representation import rows_of_splits, splits_of_lengths
 from serving.graph import checks
-from serving.graph.raw_columns import PADDING, ManyColumn, OneColumn, RawCall
+from serving.graph.raw_columns import PADDING, DenseColumn, ManyColumn, OneColumn, RawCall
 
 WEIGHT_DTYPE = tf.float32
 EXAMPLES_INPUT = "examples"
@@ -54,14 +55,16 @@ def shared_context(schema: Schema) -> tuple[Inputs, RawCall]:
     counts = _counts(schema, shapes, rows)
     flat = _filled(schema, shapes, counts, _checked(inputs, _shape_requirements(schema, shapes, candidates)))
     first_rows = {True: tf.constant([0, 1], tf.int64), False: tf.range(candidates + 1)}
-    ones, manys = [], []
+    ones, manys, denses = [], [], []
     for field, width in zip(schema.fields, tf.unstack(counts // tf.maximum(rows, 1), len(schema.fields)), strict=True):
         values, weights = flat[field.name], flat.get(field.weight_key)
-        if field.is_many:
+        if field.is_dense:
+            denses.append(DenseColumn(field, values))
+        elif field.is_many:
             manys.append(ManyColumn(field, values, weights, first_rows[field.is_context] * width))
         else:
             ones.append(OneColumn(field, values, weights))
-    return inputs, RawCall(ones, manys, tf.constant([0, 1], tf.int64) * candidates)
+    return inputs, RawCall(ones, manys, tf.constant([0, 1], tf.int64) * candidates, denses)
 
 
 def examples(schema: Schema) -> tuple[Input, RawCall]:
@@ -70,18 +73,20 @@ def examples(schema: Schema) -> tuple[Input, RawCall]:
     parsed = tf.io.parse_example(serialized, parse_spec.raw_example_spec(schema))
     with tf.control_dependencies(checks.require_in_order(_example_requirements(schema, parsed))):
         parsed = {name: ragged.with_values(tf.identity(ragged.values)) for name, ragged in parsed.items()}
-    ones, manys = [], []
+    ones, manys, denses = [], [], []
     for field in schema.fields:
         ragged = parsed[field.name]
         weights = _weights_of_examples(ragged, parsed[field.weight_key]) if field.weighted else None
-        if field.is_many:
+        if field.is_dense:
+            denses.append(DenseColumn(field, _numbers_of_rows(ragged, field)))
+        elif field.is_many:
             manys.append(ManyColumn(field, ragged.values, weights, ragged.row_splits))
         else:
             values = _first_of_rows(ragged, ragged.values, PADDING[field.type])
             weights = None if weights is None else _first_of_rows(ragged, weights, 1.0)
             ones.append(OneColumn(field, values, weights))
     requests = tf.size(serialized, tf.int64)
-    return Input(serialized, (None,)), RawCall(ones, manys, tf.range(requests + 1))
+    return Input(serialized, (None,)), RawCall(ones, manys, tf.range(requests + 1), denses)
 
 
 # Rectangular inputs.
@@ -142,7 +147,8 @@ class _Shapes:
 def _counts(schema: Schema, shapes: _Shapes, rows: tf.Tensor) -> tf.Tensor:
     """Values of each field, given the rows of each: int64 [fields] -> int64 [fields]."""
     sizes = shapes.select([field.name for field in schema.fields]).sizes
-    return tf.where([field.is_many for field in schema.fields], sizes, rows)
+    widths = tf.constant([field.width for field in schema.fields], tf.int64)
+    return tf.where([field.is_many for field in schema.fields], sizes, rows * widths)
 
 
 def _checked(inputs: Inputs, required: Sequence[checks.Requirement]) -> dict[str, tf.Tensor]:
@@ -178,7 +184,8 @@ def _shape_requirements(schema: Schema, shapes: _Shapes, candidates: tf.Tensor) 
     if context := [field.name for field in schema.context_fields]:
         message = "each context field needs a list of values; not so:"
         required.append(checks.Requirement(message, context, tf.equal(shapes.select(context).ranks, 1)))
-    if single := [field for field in schema.fields if not field.is_many]:
+    required += _vector_requirements(schema, shapes, candidates)
+    if single := [field for field in schema.fields if not field.is_many and field.type != VECTOR]:
         names = [field.name for field in single]
         rows = tf.where([field.is_context for field in single], tf.constant(1, tf.int64), candidates)
         message = "a field of kind one takes one value; more in:"
@@ -193,12 +200,28 @@ def _shape_requirements(schema: Schema, shapes: _Shapes, candidates: tf.Tensor) 
     return required
 
 
+def _vector_requirements(schema: Schema, shapes: _Shapes, candidates: tf.Tensor) -> list[checks.Requirement]:
+    vectors = [field for field in schema.fields if field.type == VECTOR]
+    if not vectors:
+        return []
+    names = [field.name for field in vectors]
+    sizes = shapes.select(names).sizes
+    rows = tf.where([field.is_context for field in vectors], tf.constant(1, tf.int64), candidates)
+    whole = tf.equal(sizes, rows * tf.constant([field.size for field in vectors], tf.int64))
+    message = f"a vector needs all its numbers ({_sizes_text(vectors)}), or [] where it is missing; not so:"
+    return [checks.Requirement(message, names, whole | tf.equal(sizes, 0))]
+
+
+def _sizes_text(vectors: Sequence[Field]) -> str:
+    return ", ".join(f"{field.name}: {field.size}" for field in vectors)
+
+
 def _candidate_requirements(
     fields: Sequence[Field], shapes: _Shapes, candidates: tf.Tensor
 ) -> list[checks.Requirement]:
     names = [field.name for field in fields]
     found = shapes.select(names)
-    flat_allowed = tf.constant([not field.is_many for field in fields])
+    flat_allowed = tf.constant([not field.is_many and field.width == 1 for field in fields])
     empty = found.are_empty_lists()
     return [
         checks.Requirement(
@@ -220,7 +243,11 @@ def _candidate_requirements(
 
 def _example_requirements(schema: Schema, parsed: dict[str, tf.RaggedTensor]) -> list[checks.Requirement]:
     required = []
-    if single := [field.name for field in schema.fields if not field.is_many]:
+    if vectors := [field for field in schema.fields if field.type == VECTOR]:
+        holds = tf.stack([_vectors_fit(parsed[field.name], field.size) for field in vectors])
+        message = f"each Example needs all numbers of a vector ({_sizes_text(vectors)}), or none; not so:"
+        required.append(checks.Requirement(message, [field.name for field in vectors], holds))
+    if single := [field.name for field in schema.fields if not field.is_many and field.type != VECTOR]:
         holds = tf.stack([tf.reduce_all(tf.less_equal(parsed[name].row_lengths(), 1)) for name in single])
         required.append(checks.Requirement("a field of kind one takes one value; more in:", single, holds))
     if weighted := [field for field in schema.fields if field.weighted]:
@@ -228,6 +255,17 @@ def _example_requirements(schema: Schema, parsed: dict[str, tf.RaggedTensor]) ->
         message = "each Example needs as many weights as values, or none for 1; not so:"
         required.append(checks.Requirement(message, [field.weight_key for field in weighted], fits))
     return required
+
+
+def _vectors_fit(values: tf.RaggedTensor, size: int) -> tf.Tensor:
+    given = values.row_lengths()
+    return tf.reduce_all(tf.equal(given, size) | tf.equal(given, 0))
+
+
+def _numbers_of_rows(ragged: tf.RaggedTensor, field: Field) -> tf.Tensor:
+    """Numbers of each row, padding where it has none: float32 [rows * numbers]."""
+    shape = [None, field.width]
+    return tf.reshape(ragged.to_tensor(feature_names.PADDING_NUMBER, shape=shape), [-1])
 
 
 def _weights_fit(values: tf.RaggedTensor, weights: tf.RaggedTensor) -> tf.Tensor:

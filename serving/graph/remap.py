@@ -21,7 +21,7 @@ from features.vocabulary import UNKNOWN
 from model_fn.representation import Features, rows_of_splits, splits_of_lengths
 from serving.graph import checks
 from serving.graph.graph_vocabulary import GraphVocabulary
-from serving.graph.raw_columns import ManyColumn, OneColumn, RawCall, is_padding
+from serving.graph.raw_columns import DenseColumn, ManyColumn, OneColumn, RawCall, is_padding
 
 # The id of values that are left out: padding, and unknown ids where the vocabulary drops them.
 _DROPPED = UNKNOWN
@@ -32,11 +32,18 @@ def features_of(call: RawCall, vocabulary: GraphVocabulary) -> Features:
     flat: dict[str, tf.Tensor | tf.RaggedTensor] = {}
     flat |= _ones(call.ones, vocabulary) if call.ones else {}
     flat |= _manys(call.manys, vocabulary) if call.manys else {}
+    for column in call.denses:
+        flat[column.field.name] = _dense(column, vocabulary)
     features = {}
     for field in vocabulary.schema.fields:
         for key in [field.name] + [field.weight_key] * field.weighted:
             features[key] = flat[key] if field.is_context else _ragged(flat[key], call.impression_splits)
     return features
+
+
+def _dense(column: DenseColumn, vocabulary: GraphVocabulary) -> tf.Tensor:
+    """Numbers of a dense field: float32 [rows, numbers]."""
+    return tf.reshape(vocabulary.scaled(column.field, column.values), [-1, column.field.width])
 
 
 def _ones(columns: Sequence[OneColumn], vocabulary: GraphVocabulary) -> Features:
