@@ -79,3 +79,9 @@ def _field_warnings(splits: Splits, fields: Mapping[str, Mapping[str, Any]], job
             if not found["values"]:
                 column = job.schema.by_name[name].column
                 yield f"split {split}, field {name}: no impression has a value (column {column})"
+            elif found["unknown_share"] > job.options.warn_new_share and not job.options.vocabulary:
+                yield (
+                    f"split {split}, field {name}: {found['unknown_share']:.0%} of its {found['values']:,} values are "
+                    f"not in the vocabulary (--min_count={job.options.min_count}: lower it, or leave the field out; "
+                    "--warn_new_share)"
+                )

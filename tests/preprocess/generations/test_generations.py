@@ -32,6 +32,7 @@ def day(tmp_path):
         rows = [f"{1 + n % 3},{item},{item % 7}.5,{n % 2},0" for item, count in items.items() for n in range(count)]
         (log / "train.csv").write_text("\n".join(["user,item,price,click,buy", *rows]) + "\n")
         options = Options(
+            keep_useless=True,
             input_dir=str(log),
             output_dir=str(tmp_path / name),
             input_format="csv",
