@@ -2,7 +2,8 @@
 # Runs the tests on several pairs of Python and TensorFlow, each in an environment of its own below FOLDER.
 #   tools/test_matrix.sh FOLDER EXTRAS [POINT ...]
 # A point is the name of a list of versions in constraints/. Its Python is taken from the machine, else uv fetches it;
-# where neither can be, the point is named as missing. The status is that of the tests that ran.
+# where neither can be, the point is named as missing. Each point also reads the checkpoints and exports of the point
+# before it, and the other way round (OTHER_PYTHON). The status is that of the tests that ran.
 set -euo pipefail
 
 folder=$1 extras=$2
@@ -21,7 +22,7 @@ python_of() { # 3.12
     command -v uv >/dev/null && uv python install --quiet "$1" >&2 && uv python find "$1"
 }
 
-failed=0 table=""
+failed=0 table="" other=""
 for point in $points; do
     minor=${point#py3} && minor=3.${minor%%-*}
     constraints=constraints/$point.txt
@@ -35,12 +36,13 @@ for point in $points; do
         PYTHON=$python CONSTRAINTS=$constraints tools/setup_venv.sh "$venv" "$extras" "$venv/.ready"
     fi
     echo "== $point: Python $minor, TensorFlow $tensorflow"
-    if "$venv/bin/python" -m pytest tests; then
+    if OTHER_PYTHON=$other "$venv/bin/python" -m pytest tests; then
         table+="$point: Python $minor, TensorFlow $tensorflow: passed"$'\n'
     else
         failed=1
         table+="$point: Python $minor, TensorFlow $tensorflow: FAILED"$'\n'
     fi
+    other=$(cd "$venv/bin" && pwd)/python
 done
 printf '\n%s' "$table"
 exit $failed
