@@ -5,6 +5,7 @@ A backbone gives either one representation that all towers start from, or one fo
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
 
@@ -117,9 +118,22 @@ def _extraction(
     return mixed
 
 
+def _dcn(
+    embedded: Embedded, schema: Schema, settings: Hyperparameters, layers: Layers, tasks: Sequence[str]
+) -> TowerInputs:
+    """Explicit crosses of all pooled fields, stacked (DCN-V2, WWW 2021), and towers or experts on what they give."""
+    inputs = embedded.everything
+    start = inputs.to_impressions()
+    for number in range(settings.cross_layers):
+        inputs = layers.cross(start, inputs, settings.cross_rank, f"cross_{number}")
+    behind = BACKBONES[settings.behind_crosses]
+    return behind(dataclasses.replace(embedded, everything=inputs), schema, settings, layers, tasks)
+
+
 BACKBONES: dict[str, Backbone] = {
     hyperparameters.SHARED_EMBEDDING: _shared_embedding,
     hyperparameters.GROUP_TOWERS: _group_towers,
     hyperparameters.MMOE: _mmoe,
     hyperparameters.PLE: _ple,
+    hyperparameters.DCN: _dcn,
 }

@@ -48,7 +48,8 @@ def model_fn(
         return tf_estimator.EstimatorSpec(mode, predictions=_predictions(features, net))
     truth = _labels(labels or {})
     floor = propensity.floor(truth.click, settings, training)
-    scored = terms.Scored(truth, net.logits, floor.value, settings, net.requests)
+    known = propensity.known(features, settings) if training else None
+    scored = terms.Scored(truth, net.logits, floor.value, settings, net.requests, known)
     parts = terms.task_losses(scored)
     loss = terms.total_loss(parts, settings)
     if training:

@@ -17,7 +17,10 @@ SHARED_EMBEDDING = "shared_embedding"
 GROUP_TOWERS = "group_towers"
 MMOE = "mmoe"
 PLE = "ple"
-BACKBONES = [SHARED_EMBEDDING, GROUP_TOWERS, MMOE, PLE]
+DCN = "dcn"
+BACKBONES = [SHARED_EMBEDDING, GROUP_TOWERS, MMOE, PLE, DCN]
+# What may stand behind crosses: the towers themselves, or experts.
+BEHIND_CROSSES = (SHARED_EMBEDDING, MMOE, PLE)
 
 SUM = "sum"
 MEAN = "mean"
@@ -82,6 +85,8 @@ _POSITIVE: tuple[str, ...] = (
     "embedding_size",
     "embedding_range",
     "num_experts",
+    "cross_layers",
+    "cross_rank",
     "ple_levels",
     "ple_shared_experts",
     "ple_task_experts",
@@ -131,6 +136,11 @@ class Hyperparameters:
     propensity_power: float = _setting(
         0.0, "Above 0: weights are 1 / log2(1 + propensity)^this, which is smooth where the floor cuts."
     )
+    propensity_from: str = _setting(
+        "",
+        "CSV file of sample_id and pctr of the train split (as infer --split=train writes it) whose pctr are the "
+        "propensities of training; empty: those of the model's own CTR tower.",
+    )
     propensity_normalize: str = _setting(
         NONE, "Divide weighted sums by the impressions (none) or by the sum of weights (self: SNIPS).", (NONE, SELF)
     )
@@ -154,6 +164,9 @@ class Hyperparameters:
         "group_towers: units of each group's layers, as user:256,128;item:64;*:32, * being all groups not named; "
         "a group left out goes to the towers without layers of its own.",
     )
+    cross_layers: int = _setting(2, "dcn: number of cross layers.")
+    cross_rank: int = _setting(32, "dcn: rank of each cross layer's matrix.")
+    behind_crosses: str = _setting(SHARED_EMBEDDING, "dcn: what stands between crosses and towers.", BEHIND_CROSSES)
     num_experts: int = _setting(8, "mmoe: number of experts.")
     expert_layers: tuple[int, ...] = _setting((16,), "mmoe and ple: units of each expert's layers.")
     ple_levels: int = _setting(1, "ple: number of extraction levels.")

@@ -103,10 +103,29 @@ class Layers:
 
     def logit(self, inputs: Representation, name: str) -> tf.Tensor:
         """Last layer of a tower: float32 [impressions]."""
-        column = tf.cast(self.linear(inputs, 1, f"{name}/logit"), tf.float32)
+        column = self._raised(self.linear(inputs, 1, f"{name}/logit"))
         if inputs.impression is None:
             column = inputs.requests.to_impressions(column)
-        return tf.squeeze(scale_gradient(column, self._gradient_scale), 1)
+        return tf.squeeze(column, 1)
+
+    def cross(self, start: tf.Tensor, inputs: Representation, rank: int, name: str) -> Representation:
+        """x0 * (U V x + b) + x, a cross of low rank (DCN-V2, WWW 2021, equation 2): float32 [impressions, width].
+
+        V is linear in x, so its context half is computed once a request where x has one.
+
+        Args:
+            start: x0, [impressions, width].
+            inputs: x, of the same width.
+            rank: of U V.
+            name: variable scope.
+        """
+        low = Representation(inputs.requests, None, self.linear(inputs, rank, f"{name}/v"))
+        crossed = start * self._raised(self.linear(low, int(start.shape[1]), f"{name}/u"))
+        return Representation(inputs.requests, None, crossed + inputs.to_impressions())
+
+    def _raised(self, values: tf.Tensor) -> tf.Tensor:
+        """What leaves the layers: float32, the gradient on its way in multiplied for their type."""
+        return scale_gradient(tf.cast(values, tf.float32), self._gradient_scale)
 
     @property
     def _gradient_scale(self) -> float:

@@ -89,19 +89,21 @@ def clicked_cvr_loss(labels: Labels, cvr: tf.Tensor) -> tf.Tensor:
     return _over(labels.click * cross_entropy(labels.conversion, cvr), tf.reduce_sum(labels.click))
 
 
-def propensity_weights(labels: Labels, ctr: tf.Tensor, floor: tf.Tensor | float, power: float = 0.0) -> tf.Tensor:
-    """Weights o / max(p, floor) of propensities p = sigmoid(a): [n].
+def propensity_weights(
+    labels: Labels, propensity: tf.Tensor, floor: tf.Tensor | float, power: float = 0.0
+) -> tf.Tensor:
+    """Weights o / max(p, floor): [n].
 
     The floor bounds what one impression can weigh: without it a few wrong propensities would be the whole loss.
 
     Args:
         labels: of the impressions.
-        ctr: a, logits of the click.
+        propensity: p, chance of a click.
         floor: smallest propensity to divide by.
         power: if not 0, the weights are o / log2(1 + p)^power, which grow more slowly as p falls: smooth where a
             floor cuts (D-IPS and D-DR, 2025).
     """
-    propensity = tf.maximum(tf.sigmoid(ctr), floor)
+    propensity = tf.maximum(propensity, floor)
     if power:
         propensity = tf.pow(tf.math.log1p(propensity) / _LN_2, power)
     return labels.click / propensity

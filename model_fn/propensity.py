@@ -6,7 +6,10 @@ import dataclasses
 
 import tensorflow as tf
 
+from features import names
 from model_fn.hyperparameters import Hyperparameters
+from model_fn.propensity_file import PropensityFile
+from model_fn.representation import Features
 from model_fn.terms import Scored
 
 # A floor of CTR/4 to CTR/2 cuts the largest weights and leaves nearly all of the correction (docs/models.md).
@@ -48,6 +51,13 @@ def floor(click: tf.Tensor, settings: Hyperparameters, training: bool) -> Floor:
     return Floor(rate * FLOOR_PER_CLICK_RATE, updates)
 
 
+def known(features: Features, settings: Hyperparameters) -> tf.Tensor | None:
+    """Chances of a click from `propensity_from`, for training: float32 [impressions]; None without such a file."""
+    if not settings.propensity_from:
+        return None
+    return PropensityFile(settings.propensity_from).of(features[names.SAMPLE_ID].values)
+
+
 def _counter(name: str) -> tf.Variable:
     """Exact up to 2^53. Not an integer: replicas share a restored sum, and halves of an odd one would be lost."""
     with tf.compat.v1.variable_scope("propensity", reuse=tf.compat.v1.AUTO_REUSE):
@@ -69,7 +79,7 @@ def diagnostics(scored: Scored) -> dict[str, tf.Tensor]:
     The effective sample size is (sum w)^2 / sum w^2 (Kish 1965): how many equally weighted clicks would tell as much.
     """
     weights, click = scored.clicked_weights, scored.labels.click
-    clipped = click * tf.cast(tf.sigmoid(scored.logits.ctr) < scored.floor, tf.float32)
+    clipped = click * tf.cast(scored.propensity < scored.floor, tf.float32)
     return {
         "clipped_share": tf.math.divide_no_nan(tf.reduce_sum(clipped), tf.reduce_sum(click)),
         "max_weight": tf.reduce_max(tf.concat([weights, [0.0]], 0)),

@@ -31,6 +31,7 @@ class Scored(NamedTuple):
         floor: smallest probability that a weight divides by.
         settings: of the model.
         requests: which request an impression belongs to; needed by terms within requests only.
+        known_propensity: chances of a click from elsewhere, float32 [n], in place of the CTR tower's.
     """
 
     labels: Labels
@@ -38,11 +39,17 @@ class Scored(NamedTuple):
     floor: tf.Tensor | float
     settings: Hyperparameters
     requests: Requests | None = None
+    known_propensity: tf.Tensor | None = None
+
+    @property
+    def propensity(self) -> tf.Tensor:
+        """Chance of a click that weights divide by, before the floor: [n]."""
+        return tf.sigmoid(self.logits.ctr) if self.known_propensity is None else self.known_propensity
 
     @property
     def clicked_weights(self) -> tf.Tensor:
         """Inverse propensities of clicked impressions, 0 elsewhere: [n]."""
-        return losses.propensity_weights(self.labels, self.logits.ctr, self.floor, self.settings.propensity_power)
+        return losses.propensity_weights(self.labels, self.propensity, self.floor, self.settings.propensity_power)
 
     @property
     def unclicked_weights(self) -> tf.Tensor:
@@ -50,7 +57,9 @@ class Scored(NamedTuple):
 
         The floor is that of the propensities: a chance of no click is small only where a tower is wrong.
         """
-        return (1.0 - self.labels.click) / tf.maximum(tf.sigmoid(-self.logits.ctr), self.floor)
+        known = self.known_propensity
+        others = tf.sigmoid(-self.logits.ctr) if known is None else 1.0 - known
+        return (1.0 - self.labels.click) / tf.maximum(others, self.floor)
 
     def held(self, *trained: str) -> Scored:
         """The same with the logits of all other towers as constants."""

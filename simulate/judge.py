@@ -126,6 +126,10 @@ def judge(judged: Judged) -> dict[str, Any]:
         "cvr_regret": float(np.mean(_kl(judged.true_cvr, judged.pcvr))),
         "cvr_auc_would_convert_all": exact_auc(judged.would_convert, judged.pcvr),
         "cvr_auc_would_convert_unclicked": exact_auc(judged.would_convert[~clicked], judged.pcvr[~clicked]),
+        "ctr_calibration": float(judged.pctr.mean() / judged.true_ctr.mean()),
+        "cvr_calibration": float(judged.pcvr[clicked].mean() / judged.true_cvr[clicked].mean())
+        if clicked.any()
+        else None,
         "cvr_deciles": _deciles(judged),
     }
     return figures | _aucs(judged, clicked) | _weighted_clicks(judged)

@@ -328,6 +328,16 @@ def test_dr_trains_the_cvr_tower_on_unclicked_impressions():
     assert not gradients_of("ips", "escm2_ips")[1][unclicked].any()
 
 
+def test_known_propensities_take_the_place_of_the_towers():
+    known = tf.constant(sigmoid(CTR), tf.float32)
+    other = [tf.zeros([6]), *(tf.constant(x, tf.float32) for x in (CVR, THIRD))]
+    for model in ("escm2_ips", "ddpo"):
+        found = terms.task_losses(scored(logits=other, model=model)._replace(known_propensity=known))
+        wanted = reference(model)
+        for name in wanted.keys() - {"ctr", "ctcvr"}:
+            np.testing.assert_allclose(found[name].numpy(), wanted[name], rtol=2e-6, err_msg=name)
+
+
 def test_in_request_loss_is_a_softmax_within_each_request():
     score, label = np.array([1.0, -2.0, 0.5, 40.0, -40.0]), np.array([1, 0, 1, 1, 0], np.float64)
     requests = requests_of_splits(tf.constant([0, 3, 5], tf.int64))
@@ -344,12 +354,12 @@ def test_in_request_losses_take_their_side_of_the_total():
 
 
 def test_a_power_takes_the_place_of_the_floor():
-    weights = losses.propensity_weights(labels(), tf.constant(CTR, tf.float32), 1e-6, power=0.5).numpy()
+    weights = losses.propensity_weights(labels(), tf.sigmoid(tf.constant(CTR, tf.float32)), 1e-6, power=0.5).numpy()
     np.testing.assert_allclose(weights, CLICK / np.sqrt(np.log2(1 + sigmoid(CTR))), rtol=1e-5)
 
 
 def test_weights_stop_at_the_floor():
-    weights = losses.propensity_weights(labels(), tf.constant(CTR, tf.float32), FLOOR).numpy()
+    weights = losses.propensity_weights(labels(), tf.sigmoid(tf.constant(CTR, tf.float32)), FLOOR).numpy()
     np.testing.assert_allclose(weights, CLICK / np.maximum(sigmoid(CTR), FLOOR), rtol=1e-6)
     assert weights.max() == pytest.approx(1 / FLOOR)
 

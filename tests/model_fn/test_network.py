@@ -6,9 +6,10 @@ import tensorflow as tf
 from model_batches import SCHEMA, VOCABULARY_SIZE, evaluate, flat, parsed, requests, small
 
 from features import names
-from model_fn import losses, network
+from model_fn import backbones, embedding, losses, network
 from model_fn import terms as loss_terms
 from model_fn.hyperparameters import BACKBONES
+from model_fn.layers import Layers
 from model_fn.models import MODELS
 
 BATCH = requests(8)
@@ -164,6 +165,31 @@ def test_towers_without_hidden_layers_are_linear():
         scores, _, gradients = trained(BATCH, small(backbone=backbone, deep_layers=()))
         assert np.isfinite(scores["pctcvr"]).all()
         assert not [name for name in gradients if "towers" in name and "logit" not in name]
+
+
+@pytest.mark.parametrize("behind", ["mmoe", "ple"])
+def test_experts_behind_crosses_are_one_model_in_both_layouts(behind):
+    check_layouts(small(backbone="dcn", behind_crosses=behind, cross_rank=3))
+
+
+def test_crosses_are_those_of_the_formula():
+    """Two crosses in NumPy, from the variables; the context half of the first is a kernel of its own."""
+    settings = small(backbone="dcn", cross_layers=2, cross_rank=3, deep_layers=())
+
+    def make():
+        embedded = embedding.embed(parsed(BATCH)[0], SCHEMA, VOCABULARY_SIZE, settings, training=False)
+        layers = Layers(settings, training=False)
+        inputs = backbones.tower_inputs(embedded, SCHEMA, settings, layers, ["ctr"])
+        variables = {variable.op.name: variable for variable in tf.compat.v1.trainable_variables()}
+        return embedded.everything.to_impressions(), inputs.impression, variables
+
+    start, found, kernels = evaluate(make)
+    x = start.astype(np.float64)
+    down = np.concatenate([kernels["cross_0/v/context_kernel"], kernels["cross_0/v/kernel"]])
+    for number, v in enumerate((down, kernels["cross_1/v/kernel"])):
+        x = start * (x @ v @ kernels[f"cross_{number}/u/kernel"]) + x
+    assert np.abs(x - start).max() > 1e-3
+    np.testing.assert_allclose(found, x, rtol=1e-4, atol=1e-6)
 
 
 def test_dropout_drops_in_training_only():
