@@ -60,8 +60,8 @@ def main() -> None:
     for python, speeds in found.items():
         ratios = [speed / base for speed, base in zip(speeds, first, strict=True)]
         print(
-            f"{version(python)}: {statistics.median(speeds):,.0f} impressions/s, {statistics.median(ratios):.2f} of the "
-            f"first ({min(ratios):.2f} to {max(ratios):.2f})"
+            f"{version(python)}: {statistics.median(speeds):,.0f} impressions/s, "
+            f"{statistics.median(ratios):.2f} of the first ({min(ratios):.2f} to {max(ratios):.2f})"
         )
 
 
