@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import google_crc32c
@@ -150,13 +150,20 @@ def load(directory: str, read: Callable[[str], bytes] | None = None) -> Vocabula
         description = json.loads(read_bytes(path))
     except ValueError as error:
         raise VocabularyError(f"{path}: not JSON ({error}); run the preprocess job again") from error
-    if description.get("format_version") != FORMAT_VERSION:
-        found = description.get("format_version")
+    if not isinstance(description, dict) or description.get("format_version") != FORMAT_VERSION:
+        found = description.get("format_version") if isinstance(description, dict) else None
         raise VocabularyError(f"{path}: format_version {found}, this release reads {FORMAT_VERSION}; preprocess again")
+    try:
+        return _of_description(directory, description, read)
+    except KeyError as error:
+        raise VocabularyError(f"{path}: has no {error}; run the preprocess job again") from error
+
+
+def _of_description(directory: str, description: Mapping[str, Any], read: Callable[[str], bytes] | None) -> Vocabulary:
     schema_path = os.path.join(directory, names.SCHEMA_FILE)
     count = description["kept_ids"]
     return Vocabulary(
-        schema=schema_file.parse(read_bytes(schema_path).decode("utf-8"), schema_path),
+        schema=schema_file.parse((read or storage.read)(schema_path).decode("utf-8"), schema_path),
         keys=_array(os.path.join(directory, names.VOCABULARY_KEYS_FILE), KEY_DTYPE, count, read),
         ids=_array(os.path.join(directory, names.VOCABULARY_IDS_FILE), ID_DTYPE, count, read),
         boundaries={name: tuple(edges) for name, edges in description["boundaries"].items()},

@@ -14,11 +14,13 @@ from collections.abc import Iterable
 from absl import app, flags
 from tqdm import tqdm
 
+import storage
 from features import names, raw_requests, schema_file
 from features.raw_requests import RawLogError
 from features.schema import SchemaError
 from serving.client import ClientOptions, Scored, ScoringClient, ScoringError
 from serving.saved_model_files import SIGNATURES
+from storage import ownership
 
 FLAGS = flags.FLAGS
 
@@ -93,6 +95,8 @@ def write_predictions(scored: Iterable[Scored], path: str) -> int:
 
 def predict() -> str:
     """Does what the flags say; returns a summary."""
+    storage.refuse_overlap({"predictions": FLAGS.predictions}, {"input_dir": FLAGS.input_dir})
+    ownership.refuse_foreign_file(FLAGS.predictions, ",".join(HEADER).encode(), "predictions")
     schema = schema_file.load(FLAGS.schema)
     names_of_options = ("signature", "concurrency", "timeout_seconds", "attempts")
     options = ClientOptions(version=FLAGS.model_version, **{name: FLAGS[name].value for name in names_of_options})

@@ -212,6 +212,17 @@ def finish_interrupted(folder: str) -> bool:
     return True
 
 
+def recover(folder: str, command: str, flag: str) -> None:
+    """Ends an interrupted publication, for a command that reads the folder.
+
+    Raises:
+        LockedError: it is not interrupted but under way.
+    """
+    if files.exists(join(folder, JOURNAL_FILE)):
+        with lock.held(folder, command, flag):
+            finish_interrupted(folder)
+
+
 def _finish(folder: str, journal: _Journal) -> None:
     """Does, or does again from wherever it was interrupted, what the journal says."""
     temporary = join(folder, TEMPORARY, journal.run)

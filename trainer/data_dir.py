@@ -10,10 +10,14 @@ from typing import Any
 import google_crc32c
 import tensorflow as tf
 
+import storage
 from features import names, schema_file, vocabulary
 from features.schema import Schema
 from features.vocabulary import Vocabulary
+from storage import publish
 from trainer.terminal import say
+
+_COMMAND = "python -m trainer"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +71,8 @@ def load(path: str) -> DataDir:
     Raises:
         ValueError: it is not, or its vocabulary is damaged.
     """
+    if storage.is_local(path):
+        publish.recover(path, _COMMAND, "data_dir")
     if not tf.io.gfile.exists(os.path.join(path, names.SUCCESS_FILE)):
         raise ValueError(
             f"--data_dir={path}: no {names.SUCCESS_FILE} there, so the preprocess job did not end well or wrote "

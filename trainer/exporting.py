@@ -7,11 +7,15 @@ from typing import Any
 
 import tensorflow as tf
 
+import storage
 from features import names
 from serving.export import export_saved_model
+from storage import ownership, process
 from trainer import data_dir, model_dir
 from trainer.options import Options
 from trainer.terminal import say
+
+_COMMAND = "python -m trainer --task_type=export"
 
 
 def export(options: Options, given: Mapping[str, Any]) -> str:
@@ -28,8 +32,18 @@ def export(options: Options, given: Mapping[str, Any]) -> str:
         ValueError: settings, data or checkpoint cannot be used; the message names them.
     """
     data = data_dir.load(options.data_dir)
+    storage.refuse_overlap({"export_dir": options.export_dir}, {"data_dir": options.data_dir})
+    _claim(options.export_dir)
     settings = model_dir.trained_hyperparameters(options.model_dir, given, data)
     checkpoint = tf.train.latest_checkpoint(options.model_dir)
     made = export_saved_model(options.export_dir, checkpoint, names.vocabulary_dir(data.path), settings)
     say(f"exported {made}")
     return made
+
+
+def _claim(export_dir: str) -> None:
+    """Refuses a folder of other files; one of versions alone is as good as one with the mark."""
+    if not all(name.isdigit() or name.startswith("temp-") for name in storage.names_in(export_dir)):
+        ownership.refuse_foreign(export_dir, _COMMAND, "export_dir")
+    if ownership.maker(export_dir) is None:
+        ownership.mark(export_dir, process.this(_COMMAND))

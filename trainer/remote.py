@@ -17,7 +17,7 @@ from trainer.options import EXPORT, INFER, REPORT, TRAIN, Options
 
 _COMMAND = "python -m trainer"
 # Of a data_dir: nothing that a model reads.
-_NOT_READ = (names.REJECTED_DIR, publish.FAILED, publish.TEMPORARY, lock.LOCK_FILE)
+_NOT_READ = (names.REJECTED_DIR, publish.FAILED, publish.TEMPORARY, publish.JOURNAL_FILE, lock.LOCK_FILE)
 
 
 def is_foreign(path: str) -> bool:
@@ -45,6 +45,8 @@ def within_reach(options: Options) -> Iterator[Options]:
     with contextlib.ExitStack() as stack:
         if working and options.task_type == TRAIN and is_foreign(options.model_dir):
             stack.enter_context(lock.held(options.model_dir, _COMMAND, "model_dir"))
+        if is_foreign(options.data_dir):
+            publish.recover(options.data_dir, _COMMAND, "data_dir")
         stage = stack.enter_context(staging.opened(terminal.say))
         changed = {name: _reached(path, lambda folder: stage.read(folder, _NOT_READ)) for name, path in reading.items()}
         changed |= {name: _reached(path, stage.work_in) for name, path in working.items()}

@@ -91,3 +91,15 @@ def test_what_becomes_of_unknown_ids_of_a_list_stands_in_the_statistics(tmp_path
     assert not vocabulary.load(str(tmp_path / "v")).drops_unknown
     with pytest.raises(vocabulary.VocabularyError, match="'forget': allowed are drop, bucket"):
         vocabulary.Vocabulary(small_schema(), *nothing, statistics={vocabulary.OOV: "forget"})
+
+
+def test_a_description_without_a_key_is_named(tmp_path):
+    small_vocabulary().save(str(tmp_path / "v"))
+    path = tmp_path / "v" / names.VOCABULARY_FILE
+    for text, message in (
+        (path.read_text().replace("kept_ids", "kept"), "has no 'kept_ids'"),
+        ("[1]", "format_version None"),
+    ):
+        path.write_text(text)
+        with pytest.raises(vocabulary.VocabularyError, match=message):
+            vocabulary.load(str(tmp_path / "v"))

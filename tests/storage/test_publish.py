@@ -156,3 +156,21 @@ def test_a_folder_of_another_command_is_refused(out):
         publish.making(out, "python -m trainer", "model_dir", True),
     ):
         pass
+
+
+def test_a_command_that_reads_finishes_what_was_interrupted(out, monkeypatch):
+    make(out, "old")
+    with monkeypatch.context() as patch:
+        real = files.write
+
+        def killed_behind_the_journal(path, parts):
+            real(path, parts)
+            if path.endswith(publish.JOURNAL_FILE):
+                raise Killed
+
+        patch.setattr(files, "write", killed_behind_the_journal)
+        with pytest.raises(Killed):
+            make(out, "new", overwrite=True)
+    publish.recover(out, "python -m trainer", "data_dir")
+    assert published(out) == expected("new")
+    assert storage.exists(storage.join(out, publish.SUCCESS_FILE))
