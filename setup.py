@@ -42,6 +42,7 @@ EXTRAS = {
         "ruff>=0.6,<1",
         "mypy>=1.11,<3",
         "types-PyYAML>=6,<7",
+        "pip-audit>=2.7,<3",
     ],
     # An S3 server for make test-stores.
     "stores": ["moto[s3]>=5,<6", "flask>=3,<4", "flask-cors>=5,<7"],
