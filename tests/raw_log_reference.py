@@ -218,9 +218,9 @@ def values_of(field, cell, kind=None):
         if missing(value, value_kind):
             continue
         pair = []
+        if weight_kind is None:
+            reasons.append(why.BAD_FEATURE)
         try:
-            if weight_kind is None:
-                raise Problem(why.BAD_FEATURE)
             pair.append(one(value, value_kind, field.type))
         except Problem as problem:
             reasons.append(problem.reason)
@@ -302,7 +302,7 @@ def strict_row(data, place, separator):
                 cell += char
         elif char == b'"' and state == "start":
             state, quoted = "quoted", True
-        elif char in (separator, b"\n", b"") or data[place : place + 2] == b"\r\n":
+        elif char in (separator, b"\n", b"") or data[place : place + 2] == b"\r\n" or data[place:] == b"\r":
             cells.append((cell, quoted))
             cell, state, quoted = bytearray(), "start", False
             if char != separator:

@@ -70,7 +70,8 @@ class TableReader:
     def _of_row_group(self, opened: BinaryIO, group: int) -> Iterator[Batch]:
         first = sum(self._file.row_groups[:group])
         with pyarrow.parquet.ParquetFile(opened) as parquet:
-            for batch in parquet.iter_batches(self._piece, [group], self._names):
+            # One thread: the job's workers take the cores.
+            for batch in parquet.iter_batches(self._piece, [group], self._names, use_threads=False):
                 cells = {name: batch.column(name) for name in self._names}
                 offsets = np.arange(first, first + len(batch))
                 found = table.read_table(cells, self._schema, self._with_labels)

@@ -238,7 +238,7 @@ def _numbers(column: pa.Array, parse: Callable[[str], float], least: float, reas
         return _flat(np.zeros(len(column)), filled)
     found = _numpy(column.cast(pa.uint8()) if pa.types.is_boolean(kind) else column).astype(np.float64)
     bad = filled & ~((found >= least) & (found <= raw_values.MAX_FLOAT32))
-    return _flat(found, filled, bad, _INDEX[reason])
+    return _flat(np.where(filled & ~bad, found, 0.0), filled, bad, _INDEX[reason])
 
 
 def _exact_below(kind: pa.DataType) -> float:

@@ -1,12 +1,15 @@
 """The whole way, twice: a raw log through preprocessing and training's reader, and the same log raw through serving."""
 
 import csv
+import datetime
 import glob
 import os
 import subprocess
 import sys
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
 from served_model_examples import IDS, SETTINGS, STRANGE, Served, make_trained, mixed_schema, random_raw_requests
@@ -117,3 +120,46 @@ def test_the_commands_from_simulated_log_to_served_scores(tmp_path):
     schema = schema_file.load(names.ALICCP)
     served = Served(os.path.join(base, str(version)), schema)
     check(served, raw_requests.read(raw_dir, names.TEST, schema, names.ALICCP), expected)
+
+
+TYPES_SCHEMA = """
+name: types
+columns: {click: click, conversion: buy}
+fields:
+  - {name: item, group: item, side: impression, kind: one, type: id}
+  - {name: word_double, group: item, side: impression, kind: one, type: string}
+  - {name: word_bool, group: item, side: impression, kind: one, type: string}
+  - {name: word_binary, group: item, side: impression, kind: one, type: string}
+  - {name: word_time, group: item, side: impression, kind: one, type: string}
+  - {name: weighted, group: item, side: impression, kind: many, type: id, weighted: true}
+"""
+
+
+def test_columns_of_every_type_score_the_same_over_rest_and_in_batch(tmp_path):
+    """Words that are doubles, flags, bytes and timestamps, and a weighted list that is a map, without a sample id."""
+    drawn = [n * 7919 % 8 + 1 for n in range(300)]
+    columns = {
+        "item": pa.array([None if n == 3 else float(n) for n in drawn]),
+        "word_double": pa.array([float(n) for n in drawn]),
+        "word_bool": pa.array([n % 2 == 0 for n in drawn]),
+        "word_binary": pa.array([f"c{n}".encode() for n in drawn], pa.binary()),
+        "word_time": pa.array([datetime.datetime(2024, 1, n) for n in drawn], pa.timestamp("us")),
+        "weighted": pa.array([[(n, 0.5), (n + 1, 1.5)] for n in drawn], pa.map_(pa.int64(), pa.float32())),
+        "click": pa.array([int(n < 4 and place % 3 > 0) for place, n in enumerate(drawn)]),
+        "buy": pa.array([int(n == 1 and place % 3 > 0) for place, n in enumerate(drawn)]),
+    }
+    raw_dir, data_dir, schema_path = (str(tmp_path / name) for name in ("raw", "data", "schema.yaml"))
+    os.makedirs(raw_dir)
+    for split in ("train", "val", "test"):
+        pq.write_table(pa.table(columns), os.path.join(raw_dir, f"shop_{split}.parquet"))
+    (tmp_path / "schema.yaml").write_text(TYPES_SCHEMA)
+    options = Options(raw_dir, data_dir, names.PARQUET, schema_path, ("train", "val", "test"), 1, max_rejected=0.0)
+    command.run(options, execute=pipeline.run_in_process)
+    known = vocabulary.load(names.vocabulary_dir(data_dir))
+    trained = make_trained(str(tmp_path / "trained"), known, SETTINGS)
+    schema = schema_file.load(schema_path)
+    served = Served(trained.export(str(tmp_path / "export")), schema)
+    requests = list(raw_requests.read(raw_dir, names.TEST, schema, names.PARQUET))
+    assert requests[0].impressions["word_time"] == [["2024-01-01T00:00:00"]]
+    assert requests[0].impressions["word_double"] == [["1"]] and requests[0].impressions["word_bool"] == [["false"]]
+    check(served, requests, scores_of_records(data_dir, trained))

@@ -1,0 +1,272 @@
+"""Logs as other people write them, through the job and a client: each is a situation that once went wrong."""
+
+import glob
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from record_files import read_records
+
+from features import names, raw_requests, schema_file
+from preprocess import command, pipeline
+from preprocess.options import Options
+
+SCHEMA = """
+name: t
+columns: {click: click, conversion: buy}
+fields:
+  - {name: user, group: user, side: context, kind: one, type: id}
+  - {name: item, group: item, side: impression, kind: one, type: id}
+"""
+HEADER = "user,item,click,buy\n"
+ITEM = "item, group: item, side: impression, kind: one, type: id"
+USER = "user, group: user, side: context, kind: one, type: id"
+TITLES = SCHEMA.replace(ITEM, "title, group: item, side: impression, kind: one, type: string")
+TITLE_HEADER = "user,title,click,buy\n"
+
+
+def write(folder, files, schema=SCHEMA):
+    log = folder / "log"
+    log.mkdir()
+    (folder / "schema.yaml").write_text(schema)
+    for name, data in files.items():
+        (log / name).parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(data, pa.Table):
+            pq.write_table(data, log / name)
+        else:
+            (log / name).write_bytes(data if isinstance(data, bytes) else data.encode())
+    return log
+
+
+def run(folder, input_format=names.CSV, **more):
+    settings = {"min_count": 1, "max_rejected": 0.5, **more}
+    options = Options(str(folder / "log"), str(folder / "out"), input_format, str(folder / "schema.yaml"), **settings)
+    return command.run(options, execute=pipeline.run_in_process)
+
+
+def client(folder, split="test", input_format=names.CSV):
+    """Requests, and the errors of rows that are left out."""
+    broken = []
+    schema = schema_file.load(str(folder / "schema.yaml"))
+    return list(raw_requests.read(str(folder / "log"), split, schema, input_format, broken.append)), broken
+
+
+def sample_ids(folder, split):
+    paths = glob.glob(names.records_pattern(str(folder / "out"), split))
+    return sorted(i for path in paths for record in read_records(path) for i in record[names.SAMPLE_ID])
+
+
+def rejected(folder):
+    lines = [line for path in (folder / "out" / "rejected").rglob("*.jsonl") for line in path.read_text().splitlines()]
+    return [json.loads(line) for line in lines]
+
+
+def rows(count, item=lambda n: n % 9, first=0):
+    return "".join(f"{n % 5},{item(n)},{n % 2},{int(n % 4 == 1)}\n" for n in range(first, first + count))
+
+
+def test_a_split_word_inside_of_a_file_name(tmp_path):
+    write(tmp_path, {"shop_train.csv": HEADER + rows(300), "shop_test.csv": HEADER + rows(100)})
+    found = run(tmp_path).splits
+    assert (found["train"]["impressions"], found["test"]["impressions"]) == (300, 100)
+
+
+def test_sample_ids_are_the_clients_for_any_splits(tmp_path):
+    write(tmp_path, {f"{split}.csv": HEADER + rows(40) for split in ("train", "val", "test")})
+    run(tmp_path, splits=("train", "val", "test"))
+    by_split = {split: sample_ids(tmp_path, split) for split in ("train", "val", "test")}
+    for split, ids in by_split.items():
+        assert sorted(i for request in client(tmp_path, split)[0] for i in request.sample_ids) == ids
+    run(tmp_path, overwrite=True)
+    assert {split: sample_ids(tmp_path, split) for split in ("train", "test")} == {
+        split: by_split[split] for split in ("train", "test")
+    }
+
+
+@pytest.mark.parametrize("second", ['19,5" pen 4,0,0\n', '19,pen 5",0,0\n', "19,pen,0,0\n"])
+def test_a_stray_quote_costs_its_own_line(tmp_path, second):
+    lines = rows(1000, lambda n: f"pen {n % 9}").splitlines(keepends=True)
+    lines[9], lines[499] = '9,"6 inch nail,0,0\n', second
+    write(tmp_path, {"log.csv": TITLE_HEADER + "".join(lines)}, TITLES)
+    found = run(tmp_path, block_size=3000)
+    assert found.rejected == {"open_quote": 1}
+    assert sum(split["impressions"] for split in found.splits.values()) == 999
+    (row,) = rejected(tmp_path)
+    assert row["row"] == lines[9] and row["offset"] == len(TITLE_HEADER) + sum(map(len, lines[:9]))
+    requests, broken = client(tmp_path)
+    assert sum(len(request.sample_ids) for request in requests) == 999
+    assert [(error.reason, error.line, error.offset) for error in broken] == [("open_quote", 11, row["offset"])]
+
+
+def test_quotes_line_breaks_and_separators_in_cells(tmp_path):
+    cells = ['"two\nlines"', '"a ""quoted"" word"', '"a, b"', "plain", '5" pen', '""', '"\r\n"']
+    text = "".join(f"{n},{cells[n % len(cells)]},{n % 2},0\n" for n in range(200))
+    write(tmp_path, {"train.csv": TITLE_HEADER + text, "test.csv": TITLE_HEADER + text}, TITLES)
+    found = run(tmp_path, block_size=64)
+    assert found.rejected == {} and found.splits["test"]["impressions"] == 200
+    requests, broken = client(tmp_path)
+    words = ["two\nlines", 'a "quoted" word', "a, b", "plain", '5" pen', None, "\r\n"]
+    assert not broken
+    assert [request.impressions["title"] for request in requests] == [
+        [[words[n % 7]] if words[n % 7] else []] for n in range(200)
+    ]
+    assert sample_ids(tmp_path, "test") == sorted(i for request in requests for i in request.sample_ids)
+
+
+def test_a_rejected_row_names_its_column(tmp_path):
+    text = HEADER + "1,2,0,0\n1,x,0,0\n-1,3,0,0\n1,2,7,0\n1,2\n"
+    write(tmp_path, {"train.csv": text, "test.csv": text})
+    run(tmp_path, max_rejected=1.0)
+    found = {(row["reason"], row["column"]) for row in rejected(tmp_path)}
+    wanted = {("bad_feature", "item"), ("id_out_of_range", "user"), ("wrong_column_count", "")}
+    assert found == wanted | {("click_not_binary", "click")}
+    assert {(error.reason, error.column) for error in client(tmp_path)[1]} == wanted
+    assert "column item" in str(client(tmp_path)[1][0])
+
+
+def test_ten_rejected_rows_of_the_commonest_reason_are_shown(tmp_path):
+    text = HEADER + rows(40) + "".join(f"{n},bad{n},0,0\n" for n in range(15)) + "1,2\n" * 3
+    write(tmp_path, {"train.csv": text, "test.csv": HEADER + rows(9)})
+    with pytest.raises(command.TooManyRejectsError) as raised:
+        run(tmp_path, max_rejected=0.01)
+    shown = str(raised.value).splitlines()[1:]
+    assert len(shown) == 10 and all("bad_feature (column item): " in line for line in shown)
+
+
+def test_a_weighted_list_that_is_a_map(tmp_path):
+    schema = SCHEMA.replace(USER, "hist, group: user, side: context, kind: many, type: id, weighted: true")
+    columns = {
+        "hist": pa.array(
+            [[(n % 5, 0.5), (7, 2.0)] if n % 3 else None for n in range(40)], pa.map_(pa.int64(), pa.float32())
+        ),
+        "item": [n % 9 for n in range(40)],
+        "click": [n % 2 for n in range(40)],
+        "buy": [int(n % 4 == 1) for n in range(40)],
+    }
+    write(tmp_path, {"train.parquet": pa.table(columns), "test.parquet": pa.table(columns)}, schema)
+    found = run(tmp_path, names.PARQUET)
+    assert found.rejected == {} and found.splits["test"]["impressions"] == 40
+    requests, _ = client(tmp_path, input_format=names.PARQUET)
+    assert requests[1].context == {"hist": [1, 7], "hist/weight": [0.5, 2.0]} and requests[0].context["hist"] == []
+
+
+def test_ids_in_columns_of_floats_are_exact_or_rejected(tmp_path):
+    users = [1.0, None, 2.0**53 - 1, 2.0**53, 1e10]
+    columns = {
+        "user": users,
+        "item": pa.array([1, 2, 3, 4, 2**24], pa.float32()),
+        "click": [1, 0, 0, 1, 0],
+        "buy": [0] * 5,
+    }
+    write(tmp_path, {name: pa.table(columns) for name in ("train.parquet", "test.parquet")})
+    run(tmp_path, names.PARQUET, max_rejected=1.0)
+    assert sorted({(row["offset"], row["reason"], row["column"]) for row in rejected(tmp_path)}) == [
+        (3, "inexact_id", "user"),
+        (4, "inexact_id", "item"),
+    ]
+    requests, broken = client(tmp_path, input_format=names.PARQUET)
+    assert [request.context["user"] for request in requests] == [[1], [], [2**53 - 1]] and len(broken) == 2
+
+
+def test_parts_without_rows(tmp_path):
+    """An empty part, one of a header alone, and a Parquet file without row groups."""
+    write(
+        tmp_path,
+        {"train/0.csv": HEADER + rows(20), "train/1.csv": "", "train/2.csv": HEADER, "test.csv": HEADER + rows(9)},
+    )
+    assert run(tmp_path).splits["train"]["impressions"] == 20
+    assert len(client(tmp_path, "train")[0]) == 20
+    table = pa.table({name: [n % 2 for n in range(8)] for name in ("user", "item", "click", "buy")})
+    (tmp_path / "parquet").mkdir()
+    write(tmp_path / "parquet", {"train/0.parquet": table, "test.parquet": table})
+    pq.ParquetWriter(tmp_path / "parquet" / "log" / "train" / "1.parquet", table.schema).close()
+    assert run(tmp_path / "parquet", names.PARQUET).splits["train"]["impressions"] == 8
+
+
+def test_a_float_request_key_does_not_split_requests(tmp_path):
+    schema = SCHEMA.replace("columns: {", "columns: {request: visit, ")
+    columns = {"visit": [1e10, 1e10, 3.0], "user": [1, 1, 2], "item": [1, 2, 3], "click": [1, 0, 0], "buy": [0, 0, 0]}
+    write(tmp_path, {name: pa.table(columns) for name in ("train.parquet", "test.parquet")}, schema)
+    assert run(tmp_path, names.PARQUET).splits["test"]["requests"] == 2
+    assert [len(r.sample_ids) for r in client(tmp_path, input_format=names.PARQUET)[0]] == [2, 1]
+
+
+def test_elements_of_lists_are_not_cut_again(tmp_path):
+    schema = TITLES.replace("kind: one, type: string", "kind: many, type: string")
+    columns = {"user": [1, 1], "title": [["a|b", "c"], ["d"]], "click": [1, 0], "buy": [0, 0]}
+    write(tmp_path, {name: pa.table(columns) for name in ("train.parquet", "test.parquet")}, schema)
+    assert run(tmp_path, names.PARQUET).fields["title"]["splits"]["test"]["values"] == 3
+    assert client(tmp_path, input_format=names.PARQUET)[0][0].impressions["title"] == [["a|b", "c"]]
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_large_cells_and_files_of_one_line(tmp_path, newline):
+    schema = TITLES.replace("kind: one, type: string", "kind: many, type: id")
+    cell = "|".join(str(n % 100) for n in range(300_000))
+    text = f'user,title,click,buy{newline}1,{cell},1,0{newline}2,"{cell}",0,0'
+    write(tmp_path, {"train.csv": text, "test.csv": text}, schema)
+    assert run(tmp_path, block_size=5000).splits["test"]["impressions"] == 2
+    assert [len(r.impressions["title"][0]) for r in client(tmp_path)[0]] == [300_000, 300_000]
+    (tmp_path / "log" / "test.csv").write_bytes(b"x" * (1 << 21))
+    with pytest.raises(ValueError, match=r"test\.csv: no line end in the first"):
+        run(tmp_path, overwrite=True)
+
+
+def test_a_request_of_many_rows(tmp_path):
+    schema = SCHEMA.replace("columns: {", "columns: {request: visit, ")
+    count = 200_000
+    lines = "".join(f"1,7,{n % 50},{n % 2},0\n" for n in range(count))
+    write(tmp_path, {name: "visit,user,item,click,buy\n" + lines for name in ("train.csv", "test.csv")}, schema)
+    assert run(tmp_path, piece_size=1 << 20).splits["test"]["impressions"] == count
+    requests, broken = client(tmp_path)
+    assert [len(request.sample_ids) for request in requests] == [count] and not broken
+
+
+def test_more_unknown_fields_than_sixteen_bits(tmp_path):
+    """Ali-CCP: names of unknown fields must never wrap into known ones."""
+    count = 70_000
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    for split in names.SPLITS:
+        lines = (f"{n},0,0,k,2,u{n}\x021\x031.0\x01205\x022\x031.0\n" for n in range(count))
+        (raw / names.skeleton_file(split)).write_text("".join(lines))
+        (raw / names.common_file(split)).write_text("k,1,101\x02900\x031.0\n")
+    options = Options(str(raw), str(tmp_path / "out"), min_count=1)
+    found = command.run(options, execute=pipeline.run_in_process)
+    assert found.input["unknown_field_names"] == count and len(found.input["unknown_fields"]) == 100
+    assert found.fields["205"]["splits"]["test"]["values"] == count
+    assert all(found.fields[name]["splits"]["test"]["values"] == 0 for name in ("206", "207", "853"))
+
+
+def test_other_encodings_and_separators(tmp_path):
+    keys = 'separator: "\\t"\nencoding: latin-1\nheader: [user, title, click, buy]\n'
+    schema = TITLES.replace("name: t\n", "name: t\n" + keys)
+    text = "1\tcafé\t1\t0\n2\tthé, vert\t0\t0\n".encode("latin-1")
+    write(tmp_path, {"train.tsv": text, "test.tsv": text}, schema)
+    assert run(tmp_path).splits["test"]["impressions"] == 2
+    assert [r.impressions["title"] for r in client(tmp_path)[0]] == [[["café"]], [["thé, vert"]]]
+    (tmp_path / "log" / "test.tsv").write_bytes("1\tx\t1\t0\n".encode("utf-16"))
+    with pytest.raises(ValueError, match=r"test\.tsv: is UTF-16"):
+        run(tmp_path, overwrite=True)
+
+
+def test_mistakes_of_input_are_one_line_of_the_command(tmp_path):
+    write(tmp_path, {"train_eval.csv": HEADER + rows(5), "test.csv": HEADER + rows(5)})
+    flags = [f"--input_dir={tmp_path}/log", f"--output_dir={tmp_path}/out", "--input_format=csv"]
+    arguments = [sys.executable, "-m", "preprocess", *flags, f"--schema={tmp_path}/schema.yaml"]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "train_eval.csv: is named for the splits train and eval" in done.stderr
+
+
+def test_numbers_of_the_job_are_the_clients(tmp_path):
+    schema = SCHEMA.replace(ITEM, "item, group: item, side: impression, kind: one, type: number, boundaries: [0.5]")
+    columns = {"user": [1, 2, 3], "item": pa.array([0.1, None, 3e38]), "click": [1, 0, 0], "buy": [0, 0, 0]}
+    write(tmp_path, {name: pa.table(columns) for name in ("train.parquet", "test.parquet")}, schema)
+    assert run(tmp_path, names.PARQUET).fields["item"]["splits"]["test"]["values"] == 2
+    values = [r.impressions["item"][0] for r in client(tmp_path, input_format=names.PARQUET)[0]]
+    assert values == [[0.1], [], [3e38]] and np.float32(values[2][0]) < np.inf
