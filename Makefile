@@ -9,7 +9,7 @@ PACKAGES := storage features simulate preprocess input_fn model_fn trainer servi
 INPUT :=
 OUTPUT := demo_output
 
-.PHONY: setup demo test test-stores test-matrix lint audit bench constraints clean
+.PHONY: setup demo test test-stores test-matrix lint audit bench constraints clean test-tables
 
 setup: $(READY)
 
@@ -51,3 +51,7 @@ bench: $(READY)
 
 clean:
 	rm -rf $(VENV) $(VENV).uv $(MATRIX) *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+# A hundred thousand random tables: the job's reader, the client's and plain Python agree on each row (half an hour).
+test-tables: $(READY)
+	$(BIN)/python tests/random_tables.py --tables=100000

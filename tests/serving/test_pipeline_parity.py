@@ -154,7 +154,7 @@ def test_columns_of_every_type_score_the_same_over_rest_and_in_batch(tmp_path):
         pq.write_table(pa.table(columns), os.path.join(raw_dir, f"shop_{split}.parquet"))
     (tmp_path / "schema.yaml").write_text(TYPES_SCHEMA)
     options = Options(raw_dir, data_dir, names.PARQUET, schema_path, ("train", "val", "test"), 1, max_rejected=0.0)
-    command.run(options, execute=pipeline.run_in_process)
+    command.run(options, execute=file_steps.run_in_process)
     known = vocabulary.load(names.vocabulary_dir(data_dir))
     trained = make_trained(str(tmp_path / "trained"), known, SETTINGS)
     schema = schema_file.load(schema_path)

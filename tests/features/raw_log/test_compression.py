@@ -9,7 +9,7 @@ import pytest
 
 from features import names, raw_requests, schema_file
 from features.raw_log import compression
-from preprocess import command, pipeline
+from preprocess import command, file_steps
 from preprocess.options import Options
 
 SCHEMA = """
@@ -64,7 +64,7 @@ def test_damage_is_an_error(suffix):
 
 def run(folder, out, input_format, schema):
     options = Options(str(folder), str(out), input_format, schema, splits=("train", "test"), min_count=1)
-    command.run(options, execute=pipeline.run_in_process)
+    command.run(options, execute=file_steps.run_in_process)
 
 
 @pytest.mark.parametrize("suffix", PACKERS)
