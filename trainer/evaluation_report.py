@@ -104,13 +104,18 @@ def summary(result: Mapping[str, Any]) -> str:
     return f"evaluated at step {int(result['global_step']):,}  {shown}"
 
 
+def impressions(result: Mapping[str, Any]) -> int:
+    """Impressions that an evaluation looked at."""
+    return int(np.asarray(result[calibration_table_name(evaluation.CTR)])[:, score_histogram.IMPRESSIONS].sum())
+
+
 def _scalars(result: Mapping[str, Any]) -> dict[str, float]:
     return {name: float(value) for name, value in result.items() if np.ndim(value) == 0 and name != "global_step"}
 
 
 def _description(split: str, result: Mapping[str, Any], tables: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    impressions = int(tables[evaluation.CTR][:, score_histogram.IMPRESSIONS].sum())
-    found: dict[str, Any] = {"split": split, "global_step": int(result["global_step"]), "impressions": impressions}
+    found: dict[str, Any] = {"split": split, "global_step": int(result["global_step"])}
+    found["impressions"] = impressions(result)
     found |= dict(sorted(evaluation.present(_scalars(result)).items()))
     return found | {"calibration": {task: _rows(table) for task, table in tables.items()}}
 

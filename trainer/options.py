@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from typing import Any
 
 from features import names
@@ -76,6 +77,18 @@ class Options:
 
     clear_existing_model: bool = _setting(False, "train: delete model_dir first.")
     warm_start_from: str = _setting("", "train: model_dir of a model of the same settings whose weights to start from.")
+    continue_from: str = _setting(
+        "",
+        "train: model_dir of the model of the day before, to go on from: weights, optimizer's state and table rows by "
+        "key, whatever vocabulary data_dir has. Settings that are not named are its.",
+    )
+    accumulator_decay: float = _setting(
+        1.0,
+        "train with --continue_from: factor on Adagrad's accumulators: else months of data stop all learning.",
+    )
+    validate_first: bool = _setting(
+        False, "train with --continue_from: score the new data by the old model first (progressive.json)."
+    )
     log_steps: int = _setting(100, "Steps from one line on the terminal to the next, and between TensorBoard points.")
     save_checkpoints_secs: int = _setting(600, "Seconds between checkpoints: what a killed run loses at most.")
     keep_checkpoint_max: int = _setting(3, "Checkpoints to keep.")
@@ -117,6 +130,14 @@ class Options:
             self._demand(name, getattr(self, name) >= 1, "1 or more")
         for name in ("max_steps", "eval_throttle_secs", "eval_impressions", "early_stopping_evals"):
             self._demand(name, getattr(self, name) >= 0, "0 or more")
+        self._demand("accumulator_decay", 0 < self.accumulator_decay <= 1, "above 0, to 1")
+        for name in ("accumulator_decay", "validate_first"):
+            unset = getattr(self, name) == getattr(Options, name)
+            self._demand(name, unset or bool(self.continue_from), "with --continue_from only")
+        both = self.continue_from and self.warm_start_from
+        self._demand("continue_from", not both, "one of --continue_from and --warm_start_from")
+        same = self.continue_from and os.path.abspath(self.continue_from) == os.path.abspath(self.model_dir)
+        self._demand("continue_from", not same, "another folder than --model_dir")
         self.training_input()
 
     def _demand(self, name: str, holds: bool, allowed: str) -> None:

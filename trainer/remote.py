@@ -34,7 +34,7 @@ def within_reach(options: Options) -> Iterator[Options]:
         OSError: a store cannot be read or written.
     """
     # In the order of the flags; tasks read what others write.
-    reading = {name: getattr(options, name) for name in ("data_dir", "warm_start_from")}
+    reading = {name: getattr(options, name) for name in ("data_dir", "warm_start_from", "continue_from")}
     working = {} if options.task_type == REPORT else {"model_dir": options.model_dir}
     adding = {"export_dir": options.export_dir} if options.task_type == EXPORT else {}
     writing = {name: path for name, path in _files_to_write(options) if path}

@@ -12,10 +12,20 @@ import tensorflow as tf
 
 from features import names
 from input_fn import dataset, errors, files
+from input_fn.options import InputOptions
 from model_fn import estimator as tf_estimator
 from model_fn import lookup
 from model_fn.hyperparameters import NONE, Hyperparameters
-from trainer import data_dir, early_stopping, model_dir, run_config, training_graph
+from trainer import (
+    continuation,
+    data_dir,
+    early_stopping,
+    model_dir,
+    own_vocabulary,
+    progressive,
+    run_config,
+    training_graph,
+)
 from trainer.data_dir import DataDir
 from trainer.evaluation_report import ReportExporter
 from trainer.exporters import BestExporter, FinalExporter
@@ -41,10 +51,57 @@ def train(options: Options, hyperparameters: Hyperparameters, given: Mapping[str
     config = run_config.make(options, clustered=True)
     if options.clear_existing_model and config.is_chief:
         model_dir.clear(options.model_dir)
+    if options.continue_from:
+        hyperparameters = continuation.settings(options.continue_from, given)
     settings = _settings(options, hyperparameters, given, data, config)
+    if config.is_chief:
+        own_vocabulary.save(options.model_dir, data)
     paths = {split: files.find(data.records(split)) for split in (names.TRAIN, names.TEST)}
     with errors.naming_files([path for found in paths.values() for path in found]):
+        if options.continue_from and config.is_chief:
+            _go_on(options, settings, data, config, paths)
         _Run(options, settings, data, config, paths).train_and_evaluate()
+
+
+def _go_on(
+    options: Options,
+    settings: Hyperparameters,
+    data: DataDir,
+    config: tf_estimator.RunConfig,
+    paths: Mapping[str, list[str]],
+) -> None:
+    """Makes the first checkpoint from the model of the day before; one that is there stays."""
+    if tf.train.latest_checkpoint(options.model_dir):
+        return
+    before = continuation.find(options.continue_from)
+    if options.validate_first:
+        progressive.validate(options, data, before)
+    read = options.training_input()
+    continuation.write_checkpoint(
+        before,
+        data.vocabulary,
+        options.model_dir,
+        functools.partial(_training_dataset, paths[names.TRAIN], data, settings, read),
+        _params(settings, data, 0),
+        config,
+        options.accumulator_decay,
+    )
+
+
+def _training_dataset(
+    paths: list[str], data: DataDir, settings: Hyperparameters, read: InputOptions
+) -> tf.data.Dataset:
+    prepare = functools.partial(lookup.in_place_of_fields, schema=data.schema, combiner=settings.combiner)
+    return dataset.make_dataset(paths, data.schema, data.vocabulary.size, read, prepare)
+
+
+def _params(settings: Hyperparameters, data: DataDir, fingerprint: int) -> training_graph.Params:
+    return {
+        "schema": data.schema,
+        "vocabulary_size": data.vocabulary.size,
+        "hyperparameters": settings,
+        "fingerprint": fingerprint,
+    }
 
 
 def _settings(
@@ -126,9 +183,7 @@ class _Run:
     def _training_input(self) -> tf.data.Dataset:
         workers = run_config.worker_count(self._config)
         read = self._options.training_input(workers, self._worker, self._first_record)
-        schema, size = self._data.schema, self._data.vocabulary.size
-        prepare = functools.partial(lookup.in_place_of_fields, schema=schema, combiner=self._settings.combiner)
-        return dataset.make_dataset(self._paths[names.TRAIN], schema, size, read, prepare)
+        return _training_dataset(self._paths[names.TRAIN], self._data, self._settings, read)
 
     def _eval_spec(self) -> tf_estimator.EvalSpec:
         read = self._options.scoring_input(ordered=True)
@@ -176,12 +231,7 @@ def make_estimator(
         config: of the run.
         fingerprint: of the files that are trained on.
     """
-    params: training_graph.Params = {
-        "schema": data.schema,
-        "vocabulary_size": data.vocabulary.size,
-        "hyperparameters": settings,
-        "fingerprint": fingerprint,
-    }
+    params = _params(settings, data, fingerprint)
     warm_start = _warm_start(options, data) if options.warm_start_from else None
     return tf_estimator.Estimator(training_graph.model_fn, config=config, params=params, warm_start_from=warm_start)
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from model_fn.evaluation import TASKS
+from trainer import progressive
 from trainer.event_files import Curve
 from trainer.model_report import pictures
 from trainer.model_report.html import legend, names, paragraph
@@ -58,6 +59,8 @@ _LOSS_NOTE = """Terms of the loss before they are weighted. A point is one batch
 first tenth of a curve does not set the scale and may leave its frame."""
 _EVALUATIONS_NOTE = """Evaluations during training may look at a part of the split (--eval_impressions), so the last
 point of a curve may differ from the tables. Normalized entropy above 1: worse than always predicting the mean rate."""
+_DAYS_NOTE = """Each day's rows were scored by the model of the day before, which had never seen them: what production
+sees (--validate_first)."""
 _PROPENSITY_NOTE = "In training, over the clicks of single batches."
 _BIAS_NOTE = """Grey: conversions per click ± a standard error. A model that is right on clicks has ● there. As people
 click what they are more likely to buy, ■ belongs to the left of it; how far, no log can tell, since nobody converts
@@ -96,6 +99,16 @@ def evaluations(models: Sequence[TrainedModel]) -> str:
     kinds = [f"{signs[number % len(signs)]}: {html.escape(folder)}" for number, folder in enumerate(folders)]
     head = _legend(models) + (legend(kinds) if len(folders) > 1 else "")
     return _curves([_panel(subject, sources) for subject in _EVALUATIONS], "evaluations", head, _EVALUATIONS_NOTE)
+
+
+def days(models: Sequence[TrainedModel]) -> str:
+    """Progressive validation: each day's metrics of the model of the day before."""
+    panels = []
+    for subject in _EVALUATIONS:
+        lines = [Line(Curve(*progressive.curve(model.days, subject.tag)), color) for model, color in _colored(models)]
+        drawn = [line for line in lines if len(line.curve.steps) and not subject.over]
+        panels.append(Panel(subject.title, drawn, subject.reference, False, "day"))
+    return _curves(panels, "days", _legend(models), _DAYS_NOTE)
 
 
 def _panel(subject: _Subject, sources: Sequence[tuple[dict[str, Curve], str, str]]) -> Panel:

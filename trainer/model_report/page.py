@@ -21,6 +21,7 @@ def page(models: Sequence[TrainedModel]) -> str:
         ("Calibration by decile", curves.calibration(models) + tables.calibration(models)),
         ("Learning curves: losses in training", curves.losses(models)),
         ("Learning curves: evaluations", curves.evaluations(models)),
+        ("Day by day, before training", curves.days(models)),
         ("Ranking within users", tables.users(models)),
         ("Propensities", tables.propensities(models) + curves.propensities(models)),
         ("Settings", _settings(models)),

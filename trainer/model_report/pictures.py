@@ -80,12 +80,14 @@ class Panel:
         lines: in it.
         reference: height of a grey line, if any.
         logarithmic: whether the scale of the values is.
+        axis: name of the horizontal axis.
     """
 
     title: str
     lines: Sequence[Line]
     reference: float | None = None
     logarithmic: bool = False
+    axis: str = "step"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,7 +118,7 @@ def curves(panels: Sequence[Panel], name: str) -> str:
             axes = figure.add_subplot(rows, _COLUMNS, number + 1)
             _draw_panel(axes, panel)
             if number + _COLUMNS >= len(panels):
-                axes.set_xlabel("step")
+                axes.set_xlabel(panel.axis)
         return _svg(figure, name)
 
 

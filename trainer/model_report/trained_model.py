@@ -11,7 +11,7 @@ from typing import Any
 import tensorflow as tf
 
 from model_fn.hyperparameters import Hyperparameters
-from trainer import evaluation_report, event_files, model_dir
+from trainer import evaluation_report, event_files, model_dir, progressive
 from trainer.data_dir import read_bytes
 from trainer.evaluation_report import Evaluated
 from trainer.event_files import Events
@@ -31,6 +31,7 @@ class TrainedModel:
         data: description of the data that it was made for, as `DataDir.description` gives it.
         evaluated: its latest evaluation.
         training: what its training wrote for TensorBoard.
+        days: progressive validation of its predecessors and itself, first to last.
         evaluations: the same of evaluations, by the name of their folder: eval is of the test split.
     """
 
@@ -41,6 +42,7 @@ class TrainedModel:
     data: dict[str, Any]
     evaluated: Evaluated
     training: Events
+    days: list[dict[str, Any]]
     evaluations: dict[str, Events]
 
 
@@ -85,6 +87,7 @@ def _load(folder: str, label: str, split: str) -> TrainedModel:
         data=_data(folder),
         evaluated=evaluation_report.read(folder, split),
         training=event_files.read(folder),
+        days=progressive.read(folder),
         evaluations=_evaluations(folder),
     )
 
