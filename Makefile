@@ -3,13 +3,13 @@ VENV := .venv
 READY := $(VENV)/.ready
 BIN := $(VENV)/bin
 EXTRAS := aws,hadoop,stores,dask,serving,test,bench
-PACKAGES := storage features simulate preprocess input_fn model_fn trainer serving
+PACKAGES := storage features simulate preprocess input_fn model_fn trainer serving daily
 
 # make demo INPUT=DIR runs on the real Ali-CCP files in DIR; OUTPUT is where everything goes.
 INPUT :=
 OUTPUT := demo_output
 
-.PHONY: setup demo test test-stores test-matrix lint audit bench constraints clean test-tables
+.PHONY: setup demo demo-daily test test-stores test-matrix lint audit bench constraints clean test-tables
 
 setup: $(READY)
 
@@ -18,6 +18,9 @@ $(READY): setup.py $(wildcard constraints/*.txt) tools/setup_venv.sh
 
 demo: $(READY)
 	@$(BIN)/python examples/aliccp/run.py --output_dir=$(OUTPUT) $(if $(INPUT),--input_dir=$(INPUT))
+
+demo-daily: $(READY)
+	@$(BIN)/python examples/daily/run.py --output_dir=$(OUTPUT)_daily
 
 lint: $(READY)
 	$(BIN)/ruff check .

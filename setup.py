@@ -2,7 +2,7 @@
 
 from setuptools import find_packages, setup
 
-PACKAGES = ("storage", "features", "simulate", "preprocess", "input_fn", "model_fn", "trainer", "serving")
+PACKAGES = ("storage", "features", "simulate", "preprocess", "input_fn", "model_fn", "trainer", "serving", "daily")
 BASE = [
     "tensorflow>=2.15.1,<2.22",
     # The pure-Python half of Estimator, which model_fn/estimator.py makes importable on every TensorFlow.
@@ -72,6 +72,7 @@ setup(
             "entire-space-train = trainer.__main__:main",
             "entire-space-serve = serving.__main__:main",
             "entire-space-predict = serving.predict:main",
+            "entire-space-daily = daily.__main__:main",
         ]
     },
 )

@@ -1,0 +1,169 @@
+"""The gate: may a day's exported model be served? Writes gate.json in the day's folder; a refusal is no error.
+
+python -m daily.gate --day=OUT/days/2026-01-02 --parent=OUT/days/2026-01-01
+
+It may, if the version loads and answers through its signatures what the checkpoint does (`python -m serving.check`), if
+it is not worse than the parent's model on the same rows (the day's test split, and the parent's, which a spoilt day
+cannot have touched), and if it predicts about as many clicks and conversions as there are.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from absl import app, flags
+
+from daily import day as days
+from daily.day import Day
+from daily.options import Options
+
+_CALIBRATIONS = ("ctr_calibration", "ctcvr_calibration")
+# Fewer clicks or conversions than this in a split say nothing.
+_FEWEST = 50
+
+flags.DEFINE_string("day", None, "Folder of the day.", required=True)
+flags.DEFINE_string("parent", "", "Folder of the day whose model it goes on from; empty: none.")
+flags.DEFINE_float("max_regression", Options.max_regression, "By how much an AUC may be lower on the same rows.")
+flags.DEFINE_list("gate_metrics", list(Options.gate_metrics), "The AUCs that are compared.")
+flags.DEFINE_list("calibration", [f"{bound:g}" for bound in Options.calibration], "Lowest and highest ratio.")
+
+
+def main() -> None:
+    """Entry point of the command."""
+    app.run(_run)
+
+
+def _run(arguments: list[str]) -> None:
+    del arguments
+    from trainer import terminal
+
+    terminal.quiet_libraries(terminal.QUIET)
+    found = flags.FLAGS
+    day = _day(found.day)
+    low, high = map(float, found.calibration)
+    try:
+        verdict = decide(
+            day,
+            _day(found.parent) if found.parent else None,
+            found.max_regression,
+            tuple(found.gate_metrics),
+            (low, high),
+        )
+    except (ValueError, OSError) as error:
+        sys.exit(f"daily.gate: {error}")
+    days.write_json(day.gate_file, verdict)
+    print(f"gate: {'accepted' if verdict['accepted'] else 'refused: ' + '; '.join(verdict['reasons'])}")
+
+
+def _day(folder: str) -> Day:
+    path = os.path.abspath(folder)
+    return Day(os.path.dirname(os.path.dirname(path)), os.path.basename(path))
+
+
+def decide(
+    day: Day, parent: Day | None, max_regression: float, metrics: tuple[str, ...], calibration: tuple[float, float]
+) -> dict[str, Any]:
+    """The decision on a day's newest version.
+
+    Args:
+        day: to decide on.
+        parent: whose model it goes on from.
+        max_regression: by how much an AUC may be lower than the parent's.
+        metrics: the AUCs that are compared.
+        calibration: lowest and highest ratio of predicted to observed.
+
+    Returns:
+        accepted, reasons, version, and metrics of each model by rows.
+
+    Raises:
+        ValueError: no version, model or data there.
+    """
+    version = _newest_version(day)
+    reasons = _faults_of(version)
+    scores = _scores(day, parent)
+    for rows, found in scores.items():
+        reasons += _regressions(rows, found, max_regression, metrics)
+        reasons += _miscalibrations(rows, found, calibration)
+    return {
+        "accepted": not reasons,
+        "reasons": reasons,
+        "version": version,
+        "parent": parent.date if parent else None,
+        "scores": scores,
+    }
+
+
+def _newest_version(day: Day) -> str:
+    names = [name for name in sorted(os.listdir(day.export), key=len) if name.isdigit()]
+    if not names:
+        raise ValueError(f"{day.export}: no version there; run python -m trainer --task_type=export first")
+    return os.path.join(day.export, max(names, key=int))
+
+
+def _faults_of(version: str) -> list[str]:
+    """What `python -m serving.check` finds wrong: in a process that knows only what is in the folder."""
+    done = subprocess.run([sys.executable, "-m", "serving.check", version], capture_output=True, text=True, check=False)
+    if not done.returncode:
+        return []
+    return [(done.stderr.strip() or f"serving.check ended with status {done.returncode}").splitlines()[-1]]
+
+
+def _scores(day: Day, parent: Day | None) -> dict[str, dict[str, dict[str, Any]]]:
+    """Metrics of the new model and the parent's on the day's test rows, and on the parent's: by rows and model."""
+    from features import names
+    from trainer import continuation, data_dir, progressive
+    from trainer.options import EVAL
+    from trainer.options import Options as TrainerOptions
+
+    models = {"new": day} | ({"before": parent} if parent else {})
+    rows = {"today": day} | ({"yesterday": parent} if parent else {})
+    scores: dict[str, dict[str, dict[str, Any]]] = {}
+    for when, source in rows.items():
+        options = TrainerOptions(task_type=EVAL, data_dir=source.data, model_dir=day.model)
+        data = data_dir.load(source.data)
+        scores[when] = {"rows": data.totals(names.TEST)} | {
+            which: progressive.evaluate(options, data, continuation.find(model.model), names.TEST, day.model)
+            for which, model in models.items()
+        }
+    return scores
+
+
+def _regressions(
+    rows: str, found: Mapping[str, Mapping[str, Any]], max_regression: float, metrics: tuple[str, ...]
+) -> list[str]:
+    if "before" not in found:
+        return []
+    reasons = []
+    for metric in _tellable(metrics, found):
+        new, before = found["new"].get(metric), found["before"].get(metric)
+        if new is not None and before is not None and new < before - max_regression:
+            reasons.append(
+                f"{metric} on {rows}'s test rows is {new:.4f}, yesterday's model has {before:.4f} (--max_regression)"
+            )
+    return reasons
+
+
+def _miscalibrations(rows: str, found: Mapping[str, Mapping[str, Any]], bounds: tuple[float, float]) -> list[str]:
+    reasons = []
+    for metric in _tellable(_CALIBRATIONS, found):
+        value = found["new"].get(metric)
+        if value is not None and not bounds[0] <= value <= bounds[1]:
+            allowed = f"allowed is {bounds[0]:g} to {bounds[1]:g} (--calibration)"
+            reasons.append(f"{metric} on {rows}'s test rows is {value:.3f}, {allowed}")
+    return reasons
+
+
+def _tellable(metrics: Sequence[str], found: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Metrics that the rows have enough clicks or conversions for."""
+    counts = {
+        task: found["rows"].get("clicks" if task == "ctr" else "conversions", 0) for task in ("ctr", "ctcvr", "cvr")
+    }
+    return [metric for metric in metrics if counts.get(metric.split("_")[0], _FEWEST) >= _FEWEST]
+
+
+if __name__ == "__main__":
+    main()

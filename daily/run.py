@@ -1,0 +1,129 @@
+"""Runs the days that are not done, each step once. What is done is told by files: a killed run goes on where it was."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import time
+from collections.abc import Callable
+
+import storage
+from daily import commands, served
+from daily import day as days
+from daily.day import Day
+from daily.options import Options
+from storage import lock, ownership
+
+COMMAND = "python -m daily"
+PUBLISH = "publish"
+
+Say = Callable[[str], None]
+
+
+class StepError(ValueError):
+    """A step's command that ended with an error; it said itself what is wrong."""
+
+
+def run(options: Options, say: Say) -> None:
+    """Runs every day of the log that is not done.
+
+    Args:
+        options: of the run.
+        say: prints a line.
+
+    Raises:
+        StepError: a command failed. What was done stays, and the next run goes on there.
+        ValueError, OSError: a folder cannot be used.
+    """
+    found = days.of_log(options)
+    if options.dry_run:
+        _print_commands(options, found, say)
+        return
+    storage.refuse_overlap({"output_root": options.output_root}, {"log_root": options.log_root})
+    ownership.claim(options.output_root, COMMAND, "output_root")
+    with lock.held(options.output_root, COMMAND, "output_root"):
+        for day in found:
+            if day.done(PUBLISH):
+                continue
+            parent = parent_of(day)
+            _run_day(options, day, parent, say)
+            _publish(options, day, say)
+            _clear(options, say)
+
+
+def parent_of(day: Day) -> Day | None:
+    """The last day before it whose model was accepted."""
+    before = [other for other in days.made(day.root) if other.date < day.date and other.accepted()]
+    return before[-1] if before else None
+
+
+def _run_day(options: Options, day: Day, parent: Day | None, say: Say) -> None:
+    say(f"{day.date}: " + (f"goes on from {parent.date}" if parent else "starts from nothing"))
+    for step, command in commands.of_day(options, day, parent).items():
+        if day.done(step):
+            continue
+        if step == commands.PREPROCESS and os.path.exists(os.path.join(day.data, "_SUCCESS")):
+            # Killed between the end of the step and its note: a complete output is not made again.
+            day.mark_done(step, {"command": command})
+            continue
+        started = time.time()
+        if subprocess.run(command, check=False).returncode:
+            raise StepError(f"{day.date}: {step} failed; the next run goes on here. Its command: {shlex.join(command)}")
+        day.mark_done(step, {"command": command, "seconds": round(time.time() - started, 1)})
+
+
+def _publish(options: Options, day: Day, say: Say) -> None:
+    """Puts an accepted version where it is served, or leaves what is served as it is."""
+    verdict = day.verdict() or {}
+    if verdict.get("accepted"):
+        version = served.publish(options.output_root, verdict["version"])
+        say(f"{day.date}: ACCEPTED, served as {version}")
+    else:
+        now = served.latest(options.output_root)
+        say(
+            f"{day.date}: REFUSED, {'; '.join(verdict['reasons'])}; "
+            + (f"{now} stays served" if now else "none served")
+        )
+    day.mark_done(PUBLISH, {"accepted": bool(verdict.get("accepted"))})
+
+
+def _clear(options: Options, say: Say) -> None:
+    """Removes the data and models of old days, and old versions; the next day's parent stays."""
+    done = [day for day in days.made(options.output_root) if day.done(PUBLISH)]
+    parents = [day for day in done if day.accepted()][-1:]
+    for day in done[: -options.keep]:
+        if day not in parents and day.remove_bulk():
+            say(f"{day.date}: data and model removed (--keep={options.keep}); its decision stays")
+    served.keep_newest(options.output_root, options.keep)
+
+
+def _print_commands(options: Options, found: list[Day], say: Say) -> None:
+    """Commands of the days that are not done, as if each were accepted."""
+    parent = None
+    for day in found:
+        if day.done(PUBLISH):
+            parent = day if day.accepted() else parent
+            continue
+        parent = parent or parent_of(day)
+        for step, command in commands.of_day(options, day, parent).items():
+            if not day.done(step):
+                say(shlex.join(command))
+        parent = day
+
+
+def rollback(options: Options, say: Say) -> None:
+    """Takes the newest version out of service; its day counts as refused, so the next goes on from the one before.
+
+    Raises:
+        ValueError: there is no version to go back to.
+    """
+    ownership.refuse_foreign(options.output_root, COMMAND, "output_root")
+    with lock.held(options.output_root, COMMAND, "output_root"):
+        withdrawn, now = served.withdraw(options.output_root)
+        for day in days.made(options.output_root):
+            verdict = day.verdict()
+            if verdict and os.path.basename(verdict.get("version") or "") == withdrawn:
+                reasons = [*verdict["reasons"], "withdrawn by --rollback"]
+                days.write_json(day.gate_file, {**verdict, "accepted": False, "reasons": reasons})
+                say(f"{day.date}: withdrawn; {now} is served again")

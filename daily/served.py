@@ -1,0 +1,49 @@
+"""The folder that the server watches: a version appears and goes by one rename."""
+
+from __future__ import annotations
+
+import os
+
+import storage
+from daily.day import SERVED, WITHDRAWN
+
+
+def versions(root: str) -> list[str]:
+    """Names of the versions that are served, oldest first."""
+    folder = os.path.join(root, SERVED)
+    return sorted((name for name in storage.names_in(folder) if name.isdigit()), key=int)
+
+
+def latest(root: str) -> str:
+    """The newest version: what a server serves; empty: none."""
+    return (versions(root) or [""])[-1]
+
+
+def publish(root: str, candidate: str) -> str:
+    """Moves a tried version into the served folder and returns its name. Again after a kill: nothing is left to do."""
+    version = os.path.basename(candidate)
+    target = os.path.join(root, SERVED, version)
+    if not os.path.exists(target):
+        storage.move(candidate, target)
+    return version
+
+
+def withdraw(root: str) -> tuple[str, str]:
+    """Moves the newest version out; returns its name and the one that is served then.
+
+    Raises:
+        ValueError: there is none before it.
+    """
+    found = versions(root)
+    if len(found) < 2:
+        raise ValueError(
+            f"--rollback: {os.path.join(root, SERVED)} holds {len(found)} versions, so there is none to go back to"
+        )
+    storage.move(os.path.join(root, SERVED, found[-1]), os.path.join(root, WITHDRAWN, found[-1]))
+    return found[-1], found[-2]
+
+
+def keep_newest(root: str, count: int) -> None:
+    """Removes all versions but the newest ones."""
+    for version in versions(root)[:-count]:
+        storage.remove(os.path.join(root, SERVED, version))
