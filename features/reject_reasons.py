@@ -19,6 +19,7 @@ BAD_WEIGHT = "bad_weight"
 ID_OUT_OF_RANGE = "id_out_of_range"
 INEXACT_ID = "inexact_id"
 SEVERAL_VALUES = "several_values"
+WRONG_VECTOR_SIZE = "wrong_vector_size"
 DUPLICATE_SAMPLE_ID = "duplicate_sample_id"
 DUPLICATE_CONTEXT = "duplicate_context"
 CONTEXT_MISMATCH = "context_mismatch"
@@ -38,6 +39,7 @@ DESCRIPTIONS = {
     ID_OUT_OF_RANGE: "an id or sample id is negative or beyond int64",
     INEXACT_ID: "a whole number in a column of floats is so large that it may have been rounded; write it as int64",
     SEVERAL_VALUES: "a field of kind one has more than one value",
+    WRONG_VECTOR_SIZE: "a vector has another number of numbers than the schema's size",
     DUPLICATE_SAMPLE_ID: "an earlier row has the same sample id; the first one is used",
     DUPLICATE_CONTEXT: "an earlier row has the same context key; the first one is used",
     CONTEXT_MISMATCH: "the context columns differ from those of the request's first row, which is used",
@@ -46,4 +48,4 @@ DESCRIPTIONS = {
 # In the order in which a row is tested.
 REASONS = tuple(DESCRIPTIONS)
 # Of CSV and Parquet alone: Ali-CCP's files have no quotes, no floats as ids and each context once.
-OF_TABLES = frozenset({OPEN_QUOTE, INEXACT_ID, CONTEXT_MISMATCH})
+OF_TABLES = frozenset({OPEN_QUOTE, INEXACT_ID, WRONG_VECTOR_SIZE, CONTEXT_MISMATCH})

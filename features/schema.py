@@ -108,6 +108,11 @@ class Field:
         return self.kind == MANY
 
     @property
+    def holds_list(self) -> bool:
+        """Whether a cell of the log may hold several values."""
+        return self.is_many or self.type == VECTOR
+
+    @property
     def is_pattern(self) -> bool:
         """Whether it stands for a field of each column that its name fits."""
         return WILDCARD in self.name

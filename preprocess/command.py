@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 import storage
 from features import names, schema_file, vocabulary
+from features.raw_log import log_files
 from features.schema import Schema
 from preprocess import partition, progress, runner, sample_requests, stores, vocabulary_folder
 from preprocess.generations import fields
@@ -117,7 +118,8 @@ def _refuse_overlap(options: Options) -> None:
 
 def load_schema(options: Options) -> Schema:
     """The schema of the options; it must be the vocabulary's where one is given."""
-    schema = schema_file.load(options.schema)
+    loaded_schema = schema_file.load(options.schema)
+    schema = log_files.resolved(loaded_schema, options.input_dir, options.splits, options.input_format)
     if options.previous_vocabulary:
         loaded = vocabulary_folder.load(options.previous_vocabulary)
         _refuse_other_oov(options, loaded, "previous_vocabulary")

@@ -80,7 +80,7 @@ def plan_records(job: Job, counted: Sequence[CountedRange]) -> list[tuple[str, i
     ranges = sorted(counted, key=lambda found: found.number)
     job.save(COUNTED, ranges)
     if job.options.previous_vocabulary:
-        next_vocabulary.save(job, _day(ranges), partition_joiner.boundaries(job))
+        next_vocabulary.save(job, _day(ranges), partition_joiner.boundaries(job), partition_joiner.moments(job))
     elif not job.options.vocabulary:
         _save(job, ranges)
     return [(split, shard) for split, count in job.partitions.shards.items() for shard in range(count)]
@@ -99,6 +99,7 @@ def _save(job: Job, ranges: Sequence[CountedRange]) -> None:
         keys=_array(keys_path, KEY_DTYPE),
         ids=_array(ids_path, ID_DTYPE),
         boundaries=partition_joiner.boundaries(job),
+        moments=partition_joiner.moments(job),
         statistics=_statistics(job, ranges),
         generation={"number": 0, "parent": None, "carried": 0, "added": size},
     )

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 import storage
 from features import names, raw_requests, schema_file
+from features.raw_log import log_files
 from features.raw_requests import RawLogError
 from features.schema import SchemaError
 from serving.client import ClientOptions, Scored, ScoringClient, ScoringError
@@ -97,7 +98,8 @@ def predict() -> str:
     """Does what the flags say; returns a summary."""
     storage.refuse_overlap({"predictions": FLAGS.predictions}, {"input_dir": FLAGS.input_dir})
     ownership.refuse_foreign_file(FLAGS.predictions, ",".join(HEADER).encode(), "predictions")
-    schema = schema_file.load(FLAGS.schema)
+    loaded = schema_file.load(FLAGS.schema)
+    schema = log_files.resolved(loaded, FLAGS.input_dir, [FLAGS.split], FLAGS.input_format)
     names_of_options = ("signature", "concurrency", "timeout_seconds", "attempts")
     options = ClientOptions(version=FLAGS.model_version, **{name: FLAGS[name].value for name in names_of_options})
     client = ScoringClient(FLAGS.server, FLAGS.model_name, schema, options)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from features.schema import NUMBER, STRING, Field
+from features.schema import NUMBER, STRING, VECTOR, Field
 
 _TEXTS = (
     pa.types.is_string,
@@ -107,13 +107,18 @@ def _field_problem(kind: pa.DataType, field: Field) -> str:
         return _list_problem(within, field)
     if pa.types.is_struct(within):
         return _pair_problem(within, field)
-    if field.weighted and not is_text(within) and not pa.types.is_null(within):
+    if _pairs_wanted(field) and not is_text(within) and not pa.types.is_null(within):
         return "it has no weights; give the field weighted: false, or a column of texts value:weight, pairs or maps"
     return _value_problem(kind, field)
 
 
+def _pairs_wanted(field: Field) -> bool:
+    """Whether weights stand beside the values, and not in a column of their own."""
+    return field.weighted and not field.weight_column
+
+
 def _list_problem(kind: pa.DataType, field: Field) -> str:
-    if not field.is_many:
+    if not field.holds_list:
         return "its cells hold lists; give the field kind: many"
     if pa.types.is_map(kind):
         return _pair_problem(pa.struct([("key", kind.key_type), ("value", kind.item_type)]), field)
@@ -122,13 +127,13 @@ def _list_problem(kind: pa.DataType, field: Field) -> str:
         return _pair_problem(element, field)
     if is_list(element):
         return "lists of lists have no meaning here; kind: many takes one list in a cell"
-    if field.weighted and not is_text(element) and not pa.types.is_null(element):
+    if _pairs_wanted(field) and not is_text(element) and not pa.types.is_null(element):
         return "its values have no weights; give the field weighted: false, or a list of pairs (value, weight) or a map"
     return _value_problem(kind.value_type, field)
 
 
 def _pair_problem(kind: pa.StructType, field: Field) -> str:
-    if not field.weighted:
+    if not _pairs_wanted(field):
         return "it holds pairs; give the field weighted: true, or a column of plain values"
     if kind.num_fields != 2:
         return f"weighted: true takes structs of two, a value and its weight, not of {kind.num_fields}"
@@ -145,5 +150,5 @@ def _value_problem(kind: pa.DataType, field: Field) -> str:
         if field.type == STRING:
             return ""
         return "dates and times are no numbers; give the field type: string, whose words are their ISO texts"
-    wanted = "numbers or texts" if field.type == NUMBER else "texts, whole numbers or flags"
+    wanted = "numbers or texts" if field.type in (NUMBER, VECTOR) else "texts, whole numbers or flags"
     return f"type: {field.type} takes {wanted}; write the column as one of these"

@@ -11,7 +11,7 @@ import pyarrow.parquet
 
 import storage
 from features import names
-from features.raw_log import compression, csv_rows, csv_table, log_files, table
+from features.raw_log import compression, csv_rows, csv_table, log_files, spelling, table
 from features.raw_log.csv_rows import CsvRows
 from features.raw_log.log_files import Block, InputError, LogFile
 from features.raw_log.table import RawTable
@@ -83,8 +83,11 @@ class TableReader:
         form = csv_table.form_of(self._file.columns, self._schema)
         for rows in self._rows(opened, block, form):
             cells = reader.read(rows)
-            found = table.read_table(cells.columns, self._schema, self._with_labels)
-            yield Batch(rows.edges[:-1] + rows.offset, cells.rows, found, cells.faults, cells.columns, rows)
+            columns = cells.columns
+            if self._schema.trim:
+                columns = {name: spelling.trimmed(column) for name, column in columns.items()}
+            found = table.read_table(columns, self._schema, self._with_labels)
+            yield Batch(rows.edges[:-1] + rows.offset, cells.rows, found, cells.faults, columns, rows)
 
     def _rows(self, opened: BinaryIO, block: Block, form: csv_rows.Form) -> Iterator[CsvRows]:
         if self._file.compressed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from features import reject_reasons
-from features.raw_log import arrow_types, flat, ragged_lists
+from features.raw_log import arrow_types, flat, ragged_lists, spelling
 from features.raw_log.flat import FINE, Flat
-from features.schema import ID, NUMBER, Field
+from features.schema import ID, STRING, VECTOR, Field
 
 _BAD_FEATURE = reject_reasons.REASONS.index(reject_reasons.BAD_FEATURE)
+_BAD_WEIGHT = reject_reasons.REASONS.index(reject_reasons.BAD_WEIGHT)
+_WRONG_SIZE = reject_reasons.REASONS.index(reject_reasons.WRONG_VECTOR_SIZE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,15 +47,52 @@ class _Entries:
     reasons: np.ndarray
 
 
-def read(column: pa.Array, field: Field) -> RawColumn:
-    """Values of a field. The column's type is one that `arrow_types.check_field` lets pass.
+def read(cells: Mapping[str, pa.Array], field: Field) -> RawColumn:
+    """Values of a field, of all its columns. Their types are such as `arrow_types.check_field` lets pass.
 
-    Nothing, an empty text, a float NaN and an empty list are no value, in a list as in a cell. An entry without value
-    is none, whatever its weight. Texts in lists are values as they stand: only cells are cut at `value_separator`.
+    Args:
+        cells: columns of the table by name.
+        field: to read.
+    """
+    weights = cells[field.weight_column] if field.weight_column else None
+    parts = [_read(cells[column], weights, field) for column in field.columns]
+    found = parts[0] if len(parts) == 1 else _side_by_side(parts)
+    return _with_whole_vectors(found, field) if field.type == VECTOR else found
+
+
+def _side_by_side(parts: Sequence[RawColumn]) -> RawColumn:
+    """Row for row the values of the first column, then those of the next ones."""
+    order = spelling.interleaved([part.lengths for part in parts])
+    values = [part.values for part in parts]
+    joined = np.concatenate(values) if isinstance(values[0], np.ndarray) else pa.concat_arrays(values)
+    weights = np.concatenate([part.weights for part in parts])
+    return RawColumn(
+        lengths=sum((part.lengths for part in parts[1:]), parts[0].lengths).astype(np.int32),
+        values=joined[order] if isinstance(joined, np.ndarray) else joined.take(pa.array(order)),
+        weights=weights[order] if len(weights) else weights,
+        reasons=np.minimum.reduce([part.reasons for part in parts]),
+    )
+
+
+def _with_whole_vectors(found: RawColumn, field: Field) -> RawColumn:
+    """Notes the rows whose vector is neither whole nor missing."""
+    broken = (found.lengths != 0) & (found.lengths != field.size)
+    reasons = np.where(broken, np.minimum(found.reasons, _WRONG_SIZE), found.reasons).astype(np.uint8)
+    return dataclasses.replace(found, reasons=reasons)
+
+
+def _read(column: pa.Array, weights_column: pa.Array | None, field: Field) -> RawColumn:
+    """Values of one column.
+
+    Nothing, a word of `missing`, an empty text, a float NaN and an empty list are no value, in a list as in a cell. An
+    entry without value is none, whatever its weight. Texts in lists are values as they stand: only cells are cut at
+    `value_separator`.
     """
     found = _entries(ragged_lists.decoded(column), field)
+    if weights_column is not None:
+        found = _with_weights(found, _entries(ragged_lists.decoded(weights_column), field))
     values = _values(found.values, field)
-    kept = values.filled
+    kept = values.filled & ~spelling.is_one_of(found.values, field.missing)
     reasons = np.minimum(np.where(kept, values.reasons, FINE), np.where(kept, found.reasons, FINE))
     weights = np.empty(0)
     if found.weights is not None:
@@ -72,15 +112,29 @@ def read(column: pa.Array, field: Field) -> RawColumn:
 
 def _values(entries: pa.Array, field: Field) -> Flat:
     if field.type == ID:
-        return flat.ids(entries)
-    return flat.numbers(entries) if field.type == NUMBER else flat.words(entries)
+        return flat.ids(spelling.without_point_zero(entries) if field.point_zero else entries)
+    return flat.words(entries) if field.type == STRING else flat.numbers(entries)
+
+
+def _with_weights(values: _Entries, weights: _Entries) -> _Entries:
+    """Entries with those of another column as their weights; a row with more or fewer of them is at fault."""
+    fits = np.array_equal(values.lengths, weights.lengths)
+    if fits:
+        return dataclasses.replace(values, weights=weights.values)
+    first = np.cumsum(weights.lengths, dtype=np.int64) - weights.lengths
+    nth = np.arange(values.lengths.sum()) - np.repeat(np.cumsum(values.lengths) - values.lengths, values.lengths)
+    rows_fit = np.repeat(values.lengths == weights.lengths, values.lengths)
+    places = np.where(rows_fit, np.repeat(first, values.lengths) + nth, 0)
+    taken = weights.values.take(pa.array(places)) if len(weights.values) else pa.nulls(len(places))
+    reasons = np.where(rows_fit, values.reasons, np.minimum(values.reasons, _BAD_WEIGHT)).astype(np.uint8)
+    return dataclasses.replace(values, weights=taken, reasons=reasons)
 
 
 def _entries(column: pa.Array, field: Field) -> _Entries:
     if ragged_lists.is_list(column):
         lengths, values = ragged_lists.entries(column)
         values = ragged_lists.decoded(values)
-    elif field.is_many and arrow_types.is_text(column.type):
+    elif field.holds_list and arrow_types.is_text(column.type):
         parts = pc.split_pattern(flat.texts_of(column), field.value_separator.encode())
         lengths, values = ragged_lists.entries(parts)
     else:
@@ -89,7 +143,7 @@ def _entries(column: pa.Array, field: Field) -> _Entries:
         # Flattened, so that a null pair has a null value.
         value, weight = values.flatten()
         return _Entries(lengths, value, weight, _fine(len(value)))
-    if field.weighted:
+    if field.weighted and not field.weight_column:
         return _pairs_of_texts(lengths, values, field.weight_separator.encode())
     return _Entries(lengths, values, None, _fine(len(values)))
 

@@ -132,7 +132,7 @@ def form_of(header: Sequence[str], schema: Schema) -> Form:
 
     def is_row(line: bytes) -> bool:
         cells = line.split(between)
-        return len(cells) == len(header) and all(cells[place] in texts for place, texts in labels)
+        return len(cells) == len(header) and all(cells[place].strip() in texts for place, texts in labels)
 
     def holds_rows(lines: list[bytes]) -> bool:
         return any(map(is_row, lines)) if labels else len(lines) > 1 and all(map(is_row, lines))

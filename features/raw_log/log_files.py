@@ -202,6 +202,27 @@ def naming(path: str, start: int = 0) -> Iterator[None]:
         raise OSError(f"{path}, from {start}: {error}") from error
 
 
+def resolved(schema: Schema, input_dir: str, splits: Sequence[str], input_format: str) -> Schema:
+    """The schema with its patterns resolved by the columns of the log's first file that has some.
+
+    Raises:
+        SchemaError: a pattern fits no column.
+        ValueError, OSError: as `find`; a file that cannot be read.
+    """
+    if input_format == names.ALICCP or not any(field.is_pattern for field in schema.fields):
+        return schema
+    files = (file for file in find(input_dir, splits, input_format)[0] if file.is_read)
+    return schema.resolved(next(filter(None, (_columns(file, schema) for file in files)), ()))
+
+
+def _columns(file: LogFile, schema: Schema) -> tuple[str, ...]:
+    with naming(file.path), storage.reading(file.path) as opened:
+        if file.input_format == names.PARQUET:
+            with pyarrow.parquet.ParquetFile(opened) as parquet:
+                return tuple(parquet.schema_arrow.names)
+        return _with_header(file, opened, schema).columns
+
+
 def described(file: LogFile, schema: Schema, with_labels: bool = True) -> LogFile:
     """The file of a table with its columns.
 

@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from features import reject_reasons
-from features.raw_log import arrow_types, columns, flat, ragged_lists
+from features.raw_log import arrow_types, columns, flat, spelling
 from features.raw_log.columns import RawColumn
 from features.raw_log.flat import FINE
-from features.schema import Schema
+from features.schema import COUNT_CLICK, DROP_CONVERSION, Schema
 
 _INDEX = {reason: index for index, reason in enumerate(reject_reasons.REASONS)}
 # A defect is one number, so that the smallest of a row's is the one that counts: first by reason, then by column.
@@ -39,6 +39,8 @@ class RawTable:
         click: uint8 [rows]; None where labels were not asked for.
         conversion: the same.
         defects: NO_DEFECT, or what `reason_and_column` takes apart: int32 [rows].
+        weight: float32 [rows]; None where the schema names no column, or labels were not asked for.
+        user: words, binary [rows], empty for none; likewise.
     """
 
     fields: dict[str, RawColumn]
@@ -47,6 +49,8 @@ class RawTable:
     click: np.ndarray | None
     conversion: np.ndarray | None
     defects: np.ndarray
+    weight: np.ndarray | None = None
+    user: pa.Array | None = None
 
 
 def column_names(schema: Schema, with_labels: bool = True) -> list[str]:
@@ -80,8 +84,12 @@ def check_types(kinds: Mapping[str, pa.DataType], schema: Schema, source: str, w
     for purpose, column in purposes.items():
         if column:
             arrow_types.check_number(kinds[column], source, column, purpose)
+        for purpose, column in {"weight": named.weight, "user": named.user}.items():
+            if column:
+                arrow_types.check_plain(kinds[column], source, column, purpose)
     for field in schema.fields:
-        arrow_types.check_field(kinds[field.column], field, source, field.column)
+        for column in field.columns:
+            arrow_types.check_field(kinds[column], field, source, column)
 
 
 def reason_and_column(defects: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -106,9 +114,10 @@ class _TableReader:
         click, conversion = self._labels() if with_labels else (None, None)
         fields = {}
         for field in self._schema.fields:
-            fields[field.name] = columns.read(self._cells[field.column], field)
+            fields[field.name] = columns.read(self._cells, field)
             self._note(fields[field.name].reasons, field.column)
-        return RawTable(fields, self._sample_ids(), self._request(), click, conversion, self._defects)
+        weight, user = (self._weights(), self._users()) if with_labels else (None, None)
+        return RawTable(fields, self._sample_ids(), self._request(), click, conversion, self._defects, weight, user)
 
     def _note(self, reasons: np.ndarray, column: str) -> None:
         """Notes what is wrong with a column: uint8 [rows]. The first in the order of `reject_reasons` stays."""
@@ -118,19 +127,40 @@ class _TableReader:
 
     def _labels(self) -> tuple[np.ndarray, np.ndarray]:
         named = self._schema.columns
-        click, is_click = self._label(named.click, reject_reasons.CLICK_NOT_BINARY)
-        conversion, is_conversion = self._label(named.conversion, reject_reasons.CONVERSION_NOT_BINARY)
+        click, is_click = self._label(named.click, named.click_is, named.click_not, reject_reasons.CLICK_NOT_BINARY)
+        conversion, is_conversion = self._label(
+            named.conversion, named.conversion_is, named.conversion_not, reject_reasons.CONVERSION_NOT_BINARY
+        )
+        if self._schema.conversion_without_click == DROP_CONVERSION:
+            return click, conversion & click
+        if self._schema.conversion_without_click == COUNT_CLICK:
+            return click | conversion, conversion
         without = is_click & is_conversion & (conversion > click)
         self._note(_where(without, reject_reasons.CONVERSION_WITHOUT_CLICK), named.conversion)
         return click, conversion
 
-    def _label(self, column: str, reason: str) -> tuple[np.ndarray, np.ndarray]:
-        """A label (uint8) and whether it is one (bool)."""
-        cells = ragged_lists.decoded(self._cells[column])
-        texts = flat.words(cells.cast(pa.uint8()) if pa.types.is_boolean(cells.type) else cells).values
-        ones, zeros = (pc.equal(texts, digit).to_numpy(zero_copy_only=False) for digit in (b"1", b"0"))
+    def _label(
+        self, column: str, spellings: Sequence[str], others: Sequence[str], reason: str
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """A label (uint8) and whether it is one (bool); without `others` whatever is not spelled so is 0."""
+        ones = spelling.is_one_of(self._cells[column], spellings)
+        zeros = spelling.is_one_of(self._cells[column], others) if others else ~ones
         self._note(_where(~(ones | zeros), reason), column)
         return ones.astype(np.uint8), ones | zeros
+
+    def _weights(self) -> np.ndarray | None:
+        """What each impression counts for."""
+        column = self._schema.columns.weight
+        if not column:
+            return None
+        found = flat.weights(self._cells[column])
+        missing = spelling.is_one_of(self._cells[column], self._schema.columns.missing)
+        self._note(np.where(missing, _INDEX[reject_reasons.BAD_WEIGHT], found.reasons).astype(np.uint8), column)
+        return np.where(found.reasons == FINE, found.values, 0).astype(np.float32)
+
+    def _users(self) -> pa.Array | None:
+        column = self._schema.columns.user
+        return self._words(column) if column else None
 
     def _sample_ids(self) -> np.ndarray | None:
         column = self._schema.columns.sample_id
@@ -143,17 +173,19 @@ class _TableReader:
 
     def _request(self) -> pa.Array | None:
         """Request keys; of several columns the texts of all, each behind its length. No key where one is missing."""
-        found = [self._request_part(column) for column in self._schema.columns.request_columns]
+        found = [self._words(column) for column in self._schema.columns.request_columns]
         if len(found) < 2:
             return found[0] if found else None
         parts = [part for text in found for part in (pc.binary_length(text).cast(pa.string()).cast(pa.binary()), text)]
         missing = [pc.equal(pc.binary_length(text), 0) for text in found]
         return pc.if_else(functools.reduce(pc.or_, missing), b"", pc.binary_join_element_wise(*parts, b":"))
 
-    def _request_part(self, column: str) -> pa.Array:
+    def _words(self, column: str) -> pa.Array:
+        """Words that name something; empty where there is none."""
         found = flat.words(self._cells[column])
-        self._note(np.where(found.filled, found.reasons, FINE).astype(np.uint8), column)
-        return found.values if found.filled.all() else pc.if_else(pa.array(found.filled), found.values, b"")
+        filled = found.filled & ~spelling.is_one_of(self._cells[column], self._schema.columns.missing)
+        self._note(np.where(filled, found.reasons, FINE).astype(np.uint8), column)
+        return found.values if filled.all() else pc.if_else(pa.array(filled), found.values, b"")
 
 
 def _where(chosen: np.ndarray, reason: str) -> np.ndarray:

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pyarrow as pa
 
+from features import names
+from features.schema import Schema
 from preprocess.columns import ragged
 from preprocess.columns.segments import Arrays
 
@@ -17,9 +19,18 @@ ORDER_KEY = "order_key"
 SAMPLE_ID = "sample_id"
 CLICK = "click"
 CONVERSION = "conversion"
+# Only in logs whose schema names the columns.
+WEIGHT = names.SAMPLE_WEIGHT
+USER = names.SAMPLE_USER
 # Two halves of a digest of a row's context cells; only in logs that repeat the context in each row.
 DIGEST_HIGH = "digest_high"
 DIGEST_LOW = "digest_low"
+
+
+def label_names(schema: Schema) -> list[str]:
+    """The columns of an impression that its record holds as they are."""
+    has = {WEIGHT: schema.columns.weight, USER: schema.columns.user}
+    return [SAMPLE_ID, CLICK, CONVERSION, *(name for name, column in has.items() if column)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,6 +163,7 @@ def empty() -> Rows:
     """No rows, with the columns of either side."""
     columns: Arrays = {name: np.empty(0, np.int64) for name in (PLACE, SAMPLE_ID, DIGEST_HIGH, DIGEST_LOW)}
     columns |= {ORDER_KEY: np.empty(0, np.uint64), CLICK: np.empty(0, np.uint8), CONVERSION: np.empty(0, np.uint8)}
+    columns |= {WEIGHT: np.empty(0, np.float32), USER: np.empty(0, np.int64)}
     return Rows(
         columns=columns,
         request=pa.array([], pa.binary()),

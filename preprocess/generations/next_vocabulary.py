@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 import storage
+from features.scaling import Moments
 from features.schema import Schema
 from features.vocabulary import ID_DTYPE, KEY_DTYPE, OOV, Vocabulary
 from preprocess import vocabulary_folder
@@ -69,13 +70,14 @@ def rules(options: Options, previous: Schema, schema: Schema) -> Rules:
     )
 
 
-def save(job: Job, day: Counted, boundaries: dict[str, tuple[float, ...]]) -> None:
+def save(job: Job, day: Counted, boundaries: dict[str, tuple[float, ...]], moments: dict[str, Moments]) -> None:
     """Writes the job's vocabulary: that of --previous_vocabulary and the day's counts.
 
     Args:
         job: of the day.
         day: all keys of its train split.
         boundaries: of the number fields.
+        moments: of those that stay numbers.
 
     Raises:
         OptionsError: more ids than an int32 can number.
@@ -103,6 +105,7 @@ def save(job: Job, day: Counted, boundaries: dict[str, tuple[float, ...]]) -> No
             keys=_mapped(folder, _KEYS, KEY_DTYPE),
             ids=_mapped(folder, _IDS, ID_DTYPE),
             boundaries=boundaries,
+            moments=moments,
             statistics=_statistics(job, tally, day),
             unused_ids=len(free),
             generation=_generation(previous, how, tally, given),

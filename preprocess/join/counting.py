@@ -37,9 +37,9 @@ def count(piece: Piece, schema: Schema) -> Counts:
     counts = np.zeros(size, np.int64)
     fields = np.zeros(size, np.uint16)
     seen_in = np.zeros(size, np.uint16)
-    for field in reversed(schema.fields):
+    for field in reversed(schema.id_fields):
         fields[piece.columns[field.name].codes] = schema.index[field.name]
-    for field in schema.fields:
+    for field in schema.id_fields:
         column = piece.columns[field.name]
         distinct = _without_repeats(column, size) if field.is_many else column
         times = np.repeat(piece.sizes, distinct.lengths) if field.is_context else None
@@ -84,7 +84,7 @@ def _counts_over_fields(piece: Piece, schema: Schema, shared: np.ndarray, reques
     is_shared[shared] = True
     first_impression = ragged.starts(piece.sizes)
     pairs = [np.empty(0, np.int64)]
-    for field in schema.fields:
+    for field in schema.id_fields:
         column = piece.columns[field.name]
         chosen = is_shared[column.codes]
         row, code = ragged.rows_of(column.lengths)[chosen], column.codes[chosen].astype(np.int64)

@@ -6,6 +6,8 @@ import dataclasses
 from collections import Counter
 
 from features import names
+from features.scaling import Moments
+from features.schema import STANDARD
 from preprocess import vocabulary_folder
 from preprocess.exchange import channels, rejects
 from preprocess.exchange.mail import Inbox, Outbox
@@ -100,4 +102,17 @@ def boundaries(job: Job) -> dict[str, tuple[float, ...]]:
         elif field.quantiles:
             histogram = parsed.numbers.get(field.name)
             found[field.name] = quantiles.boundaries(histogram, field.quantiles) if histogram else ()
+    return found
+
+
+def moments(job: Job) -> dict[str, Moments]:
+    """Moments of the numbers with scale `standard`: of the train split, or of the vocabulary that this one follows."""
+    previous = job.options.previous_vocabulary
+    before = vocabulary_folder.load(previous).moments if previous else {}
+    parsed: ParsedLog = job.load(duplicates.PARSED)
+    found: dict[str, Moments] = {}
+    for field in job.schema.dense_fields:
+        if field.scale == STANDARD:
+            histogram = parsed.numbers.get(field.name)
+            found[field.name] = before.get(field.name) or quantiles.moments(histogram)
     return found

@@ -26,7 +26,8 @@ class Column:
 
     Attributes:
         lengths: number of values of each row (context or impression).
-        codes: place of each value's key in the piece's distinct keys, int32 [values].
+        codes: place of each value's key in the piece's distinct keys, int32 [values]; of a dense field its numbers,
+            float32 [values].
         weights: float32 [values]; empty for a field without weights.
     """
 
@@ -68,7 +69,7 @@ def unpack(arrays: Arrays, schema: Schema) -> Piece:
         field.name: Column(*(arrays[f"{field.name}/{part}"] for part in ("lengths", "codes", "weights")))
         for field in schema.fields
     }
-    labels = {name: arrays[name] for name in (rows.SAMPLE_ID, rows.CLICK, rows.CONVERSION)}
+    labels = {name: arrays[name] for name in rows.label_names(schema)}
     return Piece(arrays["keys"], arrays["sizes"], arrays["has_context"], labels, columns)
 
 
@@ -78,15 +79,16 @@ def make(joined: Joined, schema: Schema, boundaries: dict[str, tuple[float, ...]
     by_field = [_by_field(found, schema) for found, _ in sides]
     for columns, (_, fields) in zip(by_field, sides, strict=True):
         _make_keys(columns, fields, schema, boundaries)
-    pairs = [
-        (field, columns[field.name]) for columns, (_, fields) in zip(by_field, sides, strict=True) for field in fields
-    ]
+    chosen = [(columns[f.name], f) for columns, (_, fields) in zip(by_field, sides, strict=True) for f in fields]
+    pairs = [(field, column) for column, field in chosen if not field.is_dense]
     distinct, codes = encode([column.key for _, column in pairs])
     encoded = {
         field.name: Column(column.lengths, code, column.weight if field.weighted else np.empty(0, np.float32))
         for (field, column), code in zip(pairs, codes, strict=True)
     }
-    labels = {name: joined.impressions.columns[name] for name in (rows.SAMPLE_ID, rows.CLICK, rows.CONVERSION)}
+    nothing = np.empty(0, np.float32)
+    encoded |= {f.name: Column(c.lengths, _numbers(c.key), nothing) for c, f in chosen if f.is_dense}
+    labels = {name: joined.impressions.columns[name] for name in rows.label_names(schema)}
     return Piece(distinct, joined.sizes, joined.has_context, labels, encoded)
 
 
@@ -119,10 +121,15 @@ def _make_keys(
         column = columns[field.name]
         if field.type == ID:
             column.key = column.key if schema.unique_ids else keys.keys_of_ids(schema, field, column.key)
-        if field.type == NUMBER:
-            numbers = column.key.astype(np.uint32).view(np.float32)
-            buckets = keys.buckets_of_numbers(np.array(boundaries[field.name], np.float32), numbers)
+        if field.type == NUMBER and not field.is_dense:
+            edges = np.array(boundaries[field.name], np.float32)
+            buckets = keys.buckets_of_numbers(edges, _numbers(column.key))
             column.key = keys.keys_of_ids(schema, field, buckets)
+
+
+def _numbers(bits: np.ndarray) -> np.ndarray:
+    """Numbers of their bits: int64 or uint32 [n] -> float32 [n]."""
+    return bits.astype(np.uint32).view(np.float32)
 
 
 def encode(parts: Sequence[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from features import scaling
+from features.scaling import Moments
+
 # A float32 keeps its sign, its exponent and 11 bits of its fraction: values closer than 1 part in 2048 are one.
 _DROPPED_BITS = 12
 
@@ -59,3 +62,10 @@ def _lowest(bins: np.ndarray) -> np.ndarray:
     negative = ordered >> 31 == 0
     # The bits dropped from a negative number were inverted, so zeros stand for its lowest value as well.
     return np.where(negative, ~ordered, ordered & np.uint32((1 << 31) - 1)).astype(np.uint32).view(np.float32)
+
+
+def moments(values: Histogram | None) -> Moments:
+    """Mean and deviation of a number, each value taken as the smallest of its bin; 0 and 1 where there is none."""
+    if values is None or not len(values.bins):
+        return Moments(0.0, 1.0)
+    return scaling.moments_of_counts(_lowest(values.bins), values.counts)

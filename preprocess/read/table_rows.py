@@ -13,7 +13,7 @@ from features.raw_log import table
 from features.raw_log.batches import Batch
 from features.raw_log.columns import RawColumn
 from features.raw_log.table import RawTable
-from features.schema import NUMBER, STRING, Field, Schema
+from features.schema import ID, STANDARD, STRING, Field, Schema
 from preprocess.columns import ragged, rows
 from preprocess.columns.rows import Rejects, Rows
 from preprocess.read.parsed import Parsed
@@ -52,7 +52,7 @@ class _TableParser:
         numbers = {
             field.name: _number_of_each(self._table.fields[field.name])[good]
             for field in self._schema.fields
-            if field.quantiles
+            if field.quantiles or field.scale == STANDARD
         }
         return Parsed(contexts, impressions, rejects, len(self._places), numbers=numbers)
 
@@ -61,6 +61,10 @@ class _TableParser:
         assert found.click is not None and found.conversion is not None
         sample_id = self._places if found.sample_id is None else found.sample_id
         labels = {rows.CLICK: found.click, rows.CONVERSION: found.conversion}
+        if found.weight is not None:
+            labels[rows.WEIGHT] = found.weight
+        if found.user is not None:
+            labels[rows.USER] = _users(found.user, self._places)
         return {rows.PLACE: self._places, **labels, rows.SAMPLE_ID: sample_id}
 
     def _request(self) -> pa.Array:
@@ -107,12 +111,21 @@ class _TableParser:
         )
 
 
+def _users(words: pa.Array, places: np.ndarray) -> np.ndarray:
+    """A number for each user, int64 [rows]; a row without one is a user of its own."""
+    encoded = words.dictionary_encode()
+    named = np.array([keys.fingerprint64(word) for word in encoded.dictionary.to_pylist()], np.int64)
+    found = named[encoded.indices.to_numpy()] if len(named) else np.zeros(len(words), np.int64)
+    missing = pc.equal(pc.binary_length(words), 0).to_numpy(zero_copy_only=False)
+    return np.where(missing, keys.mix64(places), found)
+
+
 def _keys(field: Field, column: RawColumn) -> np.ndarray:
     """Keys of a field's values, int64: of an id the id, of a number the bits of its float32, of a word its key."""
     if field.type == STRING:
         encoded = column.values.dictionary_encode()
         return keys.keys_of_strings(field, encoded.dictionary.to_pylist())[encoded.indices.to_numpy()]
-    return _bits_of(column.values) if field.type == NUMBER else column.values
+    return column.values if field.type == ID else _bits_of(column.values)
 
 
 def _bits_of(numbers: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from features import keys, names
 from features.schema import Field, Schema
-from preprocess.columns import ragged
+from preprocess.columns import ragged, rows
 from preprocess.join.piece import Piece
 from preprocess.write import example_encoder
 from preprocess.write.remap import Remapped
@@ -47,7 +47,7 @@ class RecordEncoder:
         """Serialized Examples, in order."""
         context = [entry for field in self._schema.context_fields for entry in self._context_entries(field)]
         impression = [entry for field in self._schema.impression_fields for entry in self._impression_entries(field)]
-        impression += [self._label(key) for key in (names.SAMPLE_ID, names.CLICK, names.CONVERSION)]
+        impression += [self._label(key) for key in rows.label_names(self._schema)]
         for begin, end in self._cuts(context, impression):
             records = self._order[begin:end]
             request, record = pa.array(self._request[records]), pa.array(records)
@@ -61,6 +61,9 @@ class RecordEncoder:
 
     def _context_entries(self, field: Field) -> Iterator[pa.Array]:
         column = self._columns[field.name]
+        if field.is_dense:
+            yield example_encoder.float_entries(field.name, column.ids, column.lengths)
+            return
         yield example_encoder.int64_entries(field.name, column.ids, column.lengths)
         if field.weighted:
             yield example_encoder.float_entries(field.weight_key, column.weights, column.lengths)
@@ -68,6 +71,9 @@ class RecordEncoder:
     def _impression_entries(self, field: Field) -> Iterator[pa.Array]:
         column = self._columns[field.name]
         lengths = ragged.sums(column.lengths, self._sizes)
+        if field.is_dense:
+            yield example_encoder.float_entries(field.name, column.ids, lengths)
+            return
         yield example_encoder.int64_entries(field.name, column.ids, lengths)
         if field.is_many:
             yield example_encoder.int64_entries(field.length_key, column.lengths, self._sizes)
@@ -75,7 +81,10 @@ class RecordEncoder:
             yield example_encoder.float_entries(field.weight_key, column.weights, lengths)
 
     def _label(self, key: str) -> pa.Array:
-        return example_encoder.int64_entries(key, self._piece.labels[key].astype(np.int64), self._sizes)
+        values = self._piece.labels[key]
+        if key == names.SAMPLE_WEIGHT:
+            return example_encoder.float_entries(key, values, self._sizes)
+        return example_encoder.int64_entries(key, values.astype(np.int64), self._sizes)
 
     def _cuts(self, context: list[pa.Array], impression: list[pa.Array]) -> Iterator[tuple[int, int]]:
         """Ranges of records of about `_BYTES_AT_ONCE` bytes."""

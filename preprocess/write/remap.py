@@ -6,8 +6,10 @@ import dataclasses
 
 import numpy as np
 
+from features import scaling
+from features.scaling import Moments
 from features.schema import Field, Schema
-from features.vocabulary import OOV_BUCKET, UNKNOWN
+from features.vocabulary import OOV_BUCKET, UNKNOWN, Vocabulary
 from preprocess.columns import ragged
 from preprocess.join.piece import Column, Piece
 
@@ -18,7 +20,7 @@ class Remapped:
 
     Attributes:
         lengths: number of values of each row, 1 or more; int64 [rows].
-        ids: new ids, int64 [values].
+        ids: new ids, int64 [values]; of a dense field its numbers, float32 [values].
         weights: float32 [values]; empty for a field without weights.
     """
 
@@ -64,6 +66,19 @@ def _with_missing(lengths: np.ndarray, ids: np.ndarray, weights: np.ndarray, mis
     return Remapped(filled, all_ids, all_weights)
 
 
-def remap_piece(piece: Piece, new_ids: np.ndarray, schema: Schema, oov: str) -> dict[str, Remapped]:
-    """All columns of a piece with new ids, by field name."""
-    return {field.name: remap(field, piece.columns[field.name], new_ids, schema, oov) for field in schema.fields}
+def scale(field: Field, column: Column, moments: Moments | None) -> Remapped:
+    """A dense field's numbers as records hold them; a row without has NaN for each."""
+    size = len(column.lengths)
+    numbers = np.full((size, field.width), np.nan, np.float32)
+    numbers[column.lengths > 0] = scaling.scaled(field, column.codes, moments).reshape(-1, field.width)
+    return Remapped(np.full(size, field.width, np.int64), numbers.reshape(-1), np.empty(0, np.float32))
+
+
+def remap_piece(piece: Piece, new_ids: np.ndarray, known: Vocabulary, oov: str) -> dict[str, Remapped]:
+    """All columns of a piece as records hold them, by field name."""
+    ids = {f.name: remap(f, piece.columns[f.name], new_ids, known.schema, oov) for f in known.schema.id_fields}
+    dense = {
+        field.name: scale(field, piece.columns[field.name], known.moments.get(field.name))
+        for field in known.schema.dense_fields
+    }
+    return ids | dense

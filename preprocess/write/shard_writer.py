@@ -110,7 +110,7 @@ class _ShardWriter:
         for made in self._pieces():
             new_ids = self._vocabulary.lookup(made.keys)
             self._count(made, new_ids)
-            columns = remap.remap_piece(made, new_ids, schema, options.oov)
+            columns = remap.remap_piece(made, new_ids, self._vocabulary, options.oov)
             for batch in RecordEncoder(schema, made, columns, options.record_limit, seed).batches():
                 framed = tfrecord_writer.frames(batch)
                 self._plain_bytes += len(framed)
@@ -131,7 +131,7 @@ class _ShardWriter:
         for index, field in enumerate(self._job.schema.fields):
             column = made.columns[field.name]
             times = made.sizes if field.is_context else np.ones(1, np.int64)
-            unknown = is_unknown[column.codes]
+            unknown = np.zeros(len(column.codes), bool) if field.is_dense else is_unknown[column.codes]
             self._totals.rows[index] += ((column.lengths > 0) * times).sum()
             self._totals.values[index] += (column.lengths * times).sum()
             self._totals.longest[index] = max(self._totals.longest[index], column.lengths.max(initial=0))
