@@ -34,7 +34,13 @@ EXTRAS = {
     # gs:// and Dataflow. Credentials: Google's application default ones.
     "gcp": ["apache-beam[gcp]", "gcsfs>=2024.12,<2027"],
     "dask": ["apache-beam[dask]"],
-    "serving": ["aiohttp>=3.10,<4", "orjson>=3.10,<4", "pysimdjson>=7,<8"],
+    "serving": [
+        "aiohttp>=3.10,<4",
+        "orjson>=3.10,<4",
+        "pysimdjson>=7,<8",
+        "urllib3>=2.2,<3",
+        "grpcio>=1.60,<2",
+    ],
     "test": [
         "pytest>=8,<10",
         "pytest-xdist>=3.5,<4",
@@ -59,7 +65,7 @@ setup(
     packages=find_packages(include=[f"{name}{rest}" for name in PACKAGES for rest in ("", ".*")]),
     package_data={
         "features": ["schemas/*.yaml"],
-        "serving": ["*.config", "*.txt", "*.yaml"],
+        "serving": ["*.config", "*.txt", "*.yaml", "*.json"],
         "serving.local_server": ["*.html"],
     },
     scripts=["get_remap_fid.sh"],
@@ -73,6 +79,8 @@ setup(
             "entire-space-serve = serving.__main__:main",
             "entire-space-predict = serving.predict:main",
             "entire-space-daily = daily.__main__:main",
+            "entire-space-check = serving.check:main",
+            "entire-space-skew = serving.skew:main",
         ]
     },
 )

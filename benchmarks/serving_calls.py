@@ -10,10 +10,8 @@ import sys
 import urllib.parse
 
 import numpy as np
-import tensorflow as tf
 
-from serving import saved_model_files
-from serving.local_server.servable import warmup_logs
+from serving import saved_model_files, warm_up
 
 MODEL_NAME = "model"
 PREDICT_PATH = f"/v1/models/{MODEL_NAME}:predict"
@@ -21,10 +19,9 @@ PREDICT_PATH = f"/v1/models/{MODEL_NAME}:predict"
 
 def warmup_tensors(path: str) -> dict[str, np.ndarray]:
     """Inputs of the warm-up call of `serving_default`."""
-    for log in warmup_logs(path):
-        request = log.predict_log.request
-        if request.inputs and request.model_spec.signature_name in ("", saved_model_files.SHARED_CONTEXT):
-            return {name: tf.make_ndarray(proto) for name, proto in request.inputs.items()}
+    for call in warm_up.calls(path):
+        if warm_up.is_columnar(call):
+            return call.inputs
     raise SystemExit(f"{path}: no warm-up call of {saved_model_files.SHARED_CONTEXT}; export with sample requests")
 
 

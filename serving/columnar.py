@@ -16,15 +16,24 @@ PADDING: dict[str, Value] = {
     NUMBER: names.PADDING_NUMBER,
     VECTOR: names.PADDING_NUMBER,
 }
+# Input whose value is always []. A server with --enable_batching merges calls whose inputs have equal first dimensions,
+# also those of different users: two values for a context field of kind one are refused, but of lists alone nobody could
+# tell. This input makes the first dimensions differ, so that no such call is ever merged.
+UNMERGEABLE = "context/unmergeable"
 # A padded place has no id, so its weight is never looked at.
 WEIGHT_PADDING = 0.0
 
 Column = list[Value] | list[list[Value]]
 
 
+def needs_unmergeable(schema: Schema) -> bool:
+    """Whether nothing else in a call says that it has one context: its context is of lists alone."""
+    return bool(schema.context_fields) and all(field.is_many for field in schema.context_fields)
+
+
 def columnar_inputs(request: RawRequest, schema: Schema) -> dict[str, Column]:
     """Value of each input: lists `[k]` for context, `[n, k]` for candidates, k the longest of the n, at least 1."""
-    inputs: dict[str, Column] = {}
+    inputs: dict[str, Column] = {UNMERGEABLE: []} if needs_unmergeable(schema) else {}
     for field in schema.context_fields:
         inputs[field.name] = request.context[field.name]
         if field.weighted:

@@ -7,19 +7,24 @@ import os
 import time
 import uuid
 
+import numpy as np
 import tensorflow as tf
 from absl import logging
 from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef, TensorInfo
 
 from features import names, vocabulary
+from features.raw_requests import RawRequest
 from features.schema import Schema
 from features.vocabulary import Vocabulary
 from model_fn import network
 from model_fn.hyperparameters import Hyperparameters
-from serving import saved_model_files, warm_up
+from serving import check, sample_request, saved_model_files, warm_up
+from serving.answers import Scores
+from serving.export_options import DEFAULTS, ExportOptions
 from serving.graph import receivers, remap
 from serving.graph.graph_vocabulary import GraphVocabulary
 from serving.graph.raw_columns import RawCall
+from serving.sample_request import Sample
 
 v1 = tf.compat.v1
 
@@ -32,32 +37,43 @@ class ExportError(ValueError):
 
 
 def export_saved_model(
-    export_dir_base: str, checkpoint_path: str, vocabulary_dir: str, hyperparameters: Hyperparameters
+    export_dir_base: str,
+    checkpoint_path: str,
+    vocabulary_dir: str,
+    hyperparameters: Hyperparameters,
+    options: ExportOptions = DEFAULTS,
 ) -> str:
     """Writes a new version of a served model.
 
-    It is written under a name that is no version number and renamed when it is complete, so that a server that polls
-    the folder never sees a part of it.
+    It is written under a name that is no version number, and renamed when it is complete and a fresh process has found
+    it right (`serving.check`): a server that polls the folder never sees a part of it, nor one that answers wrongly.
 
     Args:
         export_dir_base: the model's base folder, in which every version is a folder.
         checkpoint_path: prefix of the checkpoint's files, as `tf.train.latest_checkpoint` gives it.
         vocabulary_dir: as the preprocess job wrote it.
         hyperparameters: of the trained model.
+        options: what travels with the model.
 
     Returns:
         Path of the version folder. Its name is the time in seconds, or more where that is not above all others.
 
     Raises:
         ExportError: the checkpoint lacks a variable of the model, or has it in another shape.
+        check.CheckError: the version does not answer as the checkpoint does.
         features.vocabulary.VocabularyError: the vocabulary is damaged.
     """
     known = vocabulary.load(vocabulary_dir, _read_remote if "://" in vocabulary_dir else None)
     temporary = os.path.join(export_dir_base, f"temp-{uuid.uuid4().hex}")
     tf.io.gfile.makedirs(export_dir_base)
     try:
-        _write_saved_model(temporary, checkpoint_path, known, vocabulary_dir, hyperparameters)
-        _write_extra_files(temporary, known.schema, vocabulary_dir, hyperparameters)
+        request = sample_request.choose(vocabulary_dir, known.schema, options.sample_request)
+        scores = _write_saved_model(temporary, checkpoint_path, known, vocabulary_dir, hyperparameters, request)
+        _write_extra_files(temporary, vocabulary_dir, hyperparameters)
+        sample_request.write(temporary, Sample(request, scores))
+        warm_up.write(temporary, request, known.schema, options.warm_up)
+        if options.checked:
+            check.in_fresh_process(temporary)
         return _publish(temporary, export_dir_base)
     except BaseException:
         if tf.io.gfile.exists(temporary):
@@ -71,8 +87,14 @@ def _read_remote(path: str) -> bytes:
 
 
 def _write_saved_model(
-    directory: str, checkpoint_path: str, known: Vocabulary, vocabulary_dir: str, hyperparameters: Hyperparameters
-) -> None:
+    directory: str,
+    checkpoint_path: str,
+    known: Vocabulary,
+    vocabulary_dir: str,
+    hyperparameters: Hyperparameters,
+    request: RawRequest,
+) -> Scores:
+    """Writes graph and weights; returns the scores that the checkpoint gives a request."""
     # An exporter runs beside training: it must not take the memory of the GPU.
     config = v1.ConfigProto(device_count={"GPU": 0})
     with tf.Graph().as_default() as graph, v1.Session(graph=graph, config=config) as session:
@@ -93,6 +115,15 @@ def _write_saved_model(
             strip_default_attrs=True,
         )
         builder.save()
+        session.run(v1.tables_initializer())
+        return _scores(session, signatures[saved_model_files.SHARED_CONTEXT], request, known.schema)
+
+
+def _scores(session: tf.compat.v1.Session, signature: SignatureDef, request: RawRequest, schema: Schema) -> Scores:
+    tensors = warm_up.shared_context_tensors(request, schema)
+    feeds = {signature.inputs[key].name: tf.make_ndarray(tensor) for key, tensor in tensors.items()}
+    found = session.run({name: signature.outputs[name].name for name in names.SCORES}, feeds)
+    return {name: np.asarray(values).tolist() for name, values in found.items()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,7 +196,7 @@ def _restore(session: tf.compat.v1.Session, checkpoint_path: str) -> None:
     v1.train.Saver(variables).restore(session, checkpoint_path)
 
 
-def _write_extra_files(directory: str, schema: Schema, vocabulary_dir: str, hyperparameters: Hyperparameters) -> None:
+def _write_extra_files(directory: str, vocabulary_dir: str, hyperparameters: Hyperparameters) -> None:
     tf.io.gfile.makedirs(os.path.join(directory, saved_model_files.EXTRA_DIR))
     for name in (names.SCHEMA_FILE, names.VOCABULARY_FILE):
         tf.io.gfile.copy(os.path.join(vocabulary_dir, name), saved_model_files.extra_file(directory, name))
@@ -173,7 +204,6 @@ def _write_extra_files(directory: str, schema: Schema, vocabulary_dir: str, hype
         saved_model_files.extra_file(directory, saved_model_files.HYPERPARAMETERS_FILE), "w"
     ) as file:
         file.write(hyperparameters.to_json())
-    warm_up.write(directory, warm_up.sample_request(vocabulary_dir, schema), schema)
 
 
 def _publish(temporary: str, base: str) -> str:

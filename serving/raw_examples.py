@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import tensorflow as tf
+from tensorflow_serving.apis import input_pb2
 
 from features.raw_requests import RawRequest
 from features.raw_values import Value
@@ -37,6 +38,14 @@ def serialized_examples(request: RawRequest, schema: Schema) -> list[bytes]:
     context = context_example(request, schema).SerializeToString()
     places = range(len(request.sample_ids))
     return [context + impression_example(request, place, schema).SerializeToString() for place in places]
+
+
+def fill(target: input_pb2.Input, request: RawRequest, schema: Schema) -> None:
+    """Puts the request into a classify call: the context once, an example for each impression."""
+    given = target.example_list_with_context
+    given.context.CopyFrom(context_example(request, schema))
+    places = range(len(request.sample_ids))
+    given.examples.extend(impression_example(request, place, schema) for place in places)
 
 
 def _example(found: dict[str, tf.train.Feature]) -> tf.train.Example:

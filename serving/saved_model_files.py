@@ -10,11 +10,19 @@ SHARED_CONTEXT = "serving_default"
 EXAMPLES = "examples"
 CLASSIFICATION = "classification"
 SIGNATURES = (SHARED_CONTEXT, EXAMPLES, CLASSIFICATION)
+# Those whose calls a server with --enable_batching may merge: their rows have nothing in common.
+MERGEABLE_SIGNATURES = (EXAMPLES, CLASSIFICATION)
 
 # Where TensorFlow Serving looks for files that are no part of the SavedModel proper.
 EXTRA_DIR = "assets.extra"
 WARM_UP_FILE = "tf_serving_warmup_requests"
 HYPERPARAMETERS_FILE = "hyperparameters.json"
+# A request and its scores by the checkpoint: what `serving.check` tries a version with.
+SAMPLE_FILE = "sample.json"
+
+
+class CheckError(ValueError):
+    """A version that must not go live: its folder and what is wrong with it, a line for each fault."""
 
 
 def extra_file(version_dir: str, name: str) -> str:

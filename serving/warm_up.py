@@ -1,68 +1,128 @@
-"""Warm-up requests: what a server runs on a new version before it answers with it, one for each signature.
+"""Warm-up requests: what a server runs on a new version before it answers with it.
 
 The first call of a graph is slow (memory is taken, kernels are set up); after a reload some user would wait for it.
 """
 
 from __future__ import annotations
 
-import os
+import dataclasses
+from collections.abc import Iterator
 
+import numpy as np
 import tensorflow as tf
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from tensorflow.core.framework.tensor_pb2 import TensorProto
-from tensorflow_serving.apis import classification_pb2, predict_pb2, prediction_log_pb2
+from tensorflow_serving.apis import classification_pb2, input_pb2, predict_pb2, prediction_log_pb2
 
-from features import names, raw_requests
 from features.raw_requests import RawRequest
 from features.schema import Schema
 from serving import columnar, raw_examples, saved_model_files
+from serving.export_options import WARM_UP_ALL, WARM_UP_NONE
 from serving.graph import receivers
 
 
-def sample_request(vocabulary_dir: str, schema: Schema) -> RawRequest:
-    """The largest of the requests that the preprocess job saved; where it saved none, one without any value."""
-    path = os.path.join(vocabulary_dir, names.SAMPLE_REQUESTS_FILE)
-    if not tf.io.gfile.exists(path):
-        return request_without_values(schema)
-    with tf.io.gfile.GFile(path, "rb") as file:
-        found = raw_requests.from_json(file.read())
-    return max(found, key=lambda request: len(request.sample_ids), default=request_without_values(schema))
+def write(version_dir: str, request: RawRequest, schema: Schema, warm_up: str = WARM_UP_ALL) -> None:
+    """Writes the file that TensorFlow Serving looks for; the folder `assets.extra` must be there.
 
-
-def request_without_values(schema: Schema) -> RawRequest:
-    """One impression that has nothing but missing values."""
-    context, impressions = (
-        [key for field in fields for key in ([field.name, field.weight_key] if field.weighted else [field.name])]
-        for fields in (schema.context_fields, schema.impression_fields)
-    )
-    return RawRequest([0], {key: [] for key in context}, {key: [[]] for key in impressions})
-
-
-def write(version_dir: str, request: RawRequest, schema: Schema) -> None:
-    """Writes the file that TensorFlow Serving looks for; the folder `assets.extra` must be there."""
+    Args:
+        version_dir: of the version.
+        request: to make the calls of.
+        schema: of the request.
+        warm_up: one of `export_options.WARM_UPS`. A server with --enable_batching runs warm-up as it runs calls: it
+            wants first dimensions to be equal in a record, and those of the columnar signature are not.
+    """
+    if warm_up == WARM_UP_NONE:
+        return
+    calls = prediction_logs(request, schema)
+    wanted = saved_model_files.SIGNATURES if warm_up == WARM_UP_ALL else saved_model_files.MERGEABLE_SIGNATURES
     path = saved_model_files.extra_file(version_dir, saved_model_files.WARM_UP_FILE)
     with tf.io.TFRecordWriter(path) as writer:
-        for log in prediction_logs(request, schema):
-            writer.write(log.SerializeToString())
+        for signature in wanted:
+            writer.write(calls[signature].SerializeToString())
 
 
-def prediction_logs(request: RawRequest, schema: Schema) -> list[prediction_log_pb2.PredictionLog]:
+@dataclasses.dataclass(frozen=True)
+class Call:
+    """A call of a warm-up file.
+
+    Attributes:
+        method: predict, classify or regress.
+        signature: its name; empty for the default one.
+        inputs: value of each input; of classify and regress the serialized Examples, the context in each.
+    """
+
+    method: str
+    signature: str
+    inputs: dict[str, np.ndarray]
+
+
+def calls(version_dir: str) -> Iterator[Call]:
+    """The calls of a version's warm-up file; none where there is none. Raises ValueError for a broken file."""
+    path = saved_model_files.extra_file(version_dir, saved_model_files.WARM_UP_FILE)
+    return calls_of_file(path) if tf.io.gfile.exists(path) else iter(())
+
+
+def calls_of_file(path: str) -> Iterator[Call]:
+    """The calls of a file of PredictionLog records. Raises ValueError for a broken one."""
+    try:
+        for record in tf.data.TFRecordDataset(path).as_numpy_iterator():
+            yield _call(prediction_log_pb2.PredictionLog.FromString(record))
+    except (tf.errors.OpError, DecodeError) as error:
+        raise ValueError(f"{path}: no file of PredictionLog records: {error}") from error
+
+
+def is_columnar(call: Call) -> bool:
+    """Whether it is a call of `serving_default`."""
+    return call.method == "predict" and call.signature in ("", saved_model_files.SHARED_CONTEXT)
+
+
+def _call(log: prediction_log_pb2.PredictionLog) -> Call:
+    kind = log.WhichOneof("log_type") or "log of no kind"
+    if kind == "predict_log":
+        request = log.predict_log.request
+        inputs = {name: tf.make_ndarray(proto) for name, proto in request.inputs.items()}
+    elif kind in ("classify_log", "regress_log"):
+        request = getattr(log, kind).request
+        inputs = {tf.saved_model.CLASSIFY_INPUTS: _serialized_examples(request.input)}
+    else:
+        raise ValueError(f"a {kind} cannot be replayed")
+    return Call(kind.removesuffix("_log"), request.model_spec.signature_name, inputs)
+
+
+def _serialized_examples(given: input_pb2.Input) -> np.ndarray:
+    """Examples with the context in each: messages one behind the other are read as one."""
+    if given.WhichOneof("kind") == "example_list_with_context":
+        examples = given.example_list_with_context.examples
+        context = given.example_list_with_context.context.SerializeToString()
+    else:
+        examples, context = given.example_list.examples, b""
+    if not examples:
+        raise ValueError("Input is empty.")
+    return np.array([context + example.SerializeToString() for example in examples], object)
+
+
+def prediction_logs(request: RawRequest, schema: Schema) -> dict[str, prediction_log_pb2.PredictionLog]:
     """The request as a call of each signature."""
+    return {
+        saved_model_files.SHARED_CONTEXT: _predict_log(
+            saved_model_files.SHARED_CONTEXT, shared_context_tensors(request, schema)
+        ),
+        saved_model_files.EXAMPLES: _predict_log(saved_model_files.EXAMPLES, examples_tensors(request, schema)),
+        saved_model_files.CLASSIFICATION: _classify_log(request, schema),
+    }
+
+
+def examples_tensors(request: RawRequest, schema: Schema) -> dict[str, TensorProto]:
+    """The request as the input of `examples`."""
     serialized = raw_examples.serialized_examples(request, schema)
-    examples = {receivers.EXAMPLES_INPUT: tf.make_tensor_proto(serialized, tf.string, [len(serialized)])}
-    return [
-        _predict_log(saved_model_files.SHARED_CONTEXT, _shared_context_tensors(request, schema)),
-        _predict_log(saved_model_files.EXAMPLES, examples),
-        _classify_log(request, schema),
-    ]
+    return {receivers.EXAMPLES_INPUT: tf.make_tensor_proto(serialized, tf.string, [len(serialized)])}
 
 
-def _shared_context_tensors(request: RawRequest, schema: Schema) -> dict[str, TensorProto]:
+def shared_context_tensors(request: RawRequest, schema: Schema) -> dict[str, TensorProto]:
+    """The request as the inputs of `serving_default`."""
     columns = columnar.columnar_inputs(request, schema)
-    tensors: dict[str, TensorProto] = {}
-    for field in schema.fields:
-        for key, dtype in receivers.input_dtypes(field).items():
-            tensors[key] = tf.make_tensor_proto(columns[key], dtype)
-    return tensors
+    dtypes = receivers.shared_context_dtypes(schema)
+    return {key: tf.make_tensor_proto(columns[key], dtype) for key, dtype in dtypes.items()}
 
 
 def _predict_log(signature: str, inputs: dict[str, TensorProto]) -> prediction_log_pb2.PredictionLog:
@@ -74,8 +134,5 @@ def _predict_log(signature: str, inputs: dict[str, TensorProto]) -> prediction_l
 def _classify_log(request: RawRequest, schema: Schema) -> prediction_log_pb2.PredictionLog:
     call = classification_pb2.ClassificationRequest()
     call.model_spec.signature_name = saved_model_files.CLASSIFICATION
-    given = call.input.example_list_with_context
-    given.context.CopyFrom(raw_examples.context_example(request, schema))
-    places = range(len(request.sample_ids))
-    given.examples.extend(raw_examples.impression_example(request, place, schema) for place in places)
+    raw_examples.fill(call.input, request, schema)
     return prediction_log_pb2.PredictionLog(classify_log=prediction_log_pb2.ClassifyLog(request=call))

@@ -19,6 +19,7 @@ from features.vocabulary import OOV, OOV_DROP, UNKNOWN, Vocabulary
 from model_fn import network
 from model_fn.hyperparameters import Hyperparameters
 from serving import columnar, export, raw_examples, saved_model_files
+from serving.export_options import ExportOptions
 
 v1 = tf.compat.v1
 
@@ -124,9 +125,10 @@ class Trained:
     checkpoint: str
     settings: Hyperparameters
 
-    def export(self, base: str) -> str:
-        """A new version below `base`."""
-        return export.export_saved_model(base, self.checkpoint, self.vocabulary_dir, self.settings)
+    def export(self, base: str, **options: str | bool) -> str:
+        """A new version below `base`; not tried in a process of its own unless `checked`."""
+        given = ExportOptions(**{"checked": False, **options})
+        return export.export_saved_model(base, self.checkpoint, self.vocabulary_dir, self.settings, given)
 
 
 class Reference:

@@ -13,6 +13,8 @@ import tensorflow as tf
 from model_fn import estimator as tf_estimator
 from model_fn.hyperparameters import Hyperparameters
 from serving.export import export_saved_model
+from serving.export_options import DEFAULTS, ExportOptions
+from serving.saved_model_files import CheckError
 from trainer.data_dir import read_bytes
 from trainer.model_dir import write_whole
 from trainer.options import BEST, FINAL, comparable_metrics
@@ -24,12 +26,17 @@ _BEST_FILE = "best.json"
 class _SavedModelExporter(tf_estimator.Exporter):
     """Writes versions of the served model to MODEL_DIR/export/NAME."""
 
-    def __init__(self, vocabulary_dir: str, hyperparameters: Hyperparameters) -> None:
+    def __init__(
+        self, vocabulary_dir: str, hyperparameters: Hyperparameters, options: ExportOptions = DEFAULTS
+    ) -> None:
         self._vocabulary_dir = vocabulary_dir
         self._hyperparameters = hyperparameters
+        self._options = options
 
     def _export(self, export_path: str, checkpoint_path: str) -> str:
-        made = export_saved_model(export_path, checkpoint_path, self._vocabulary_dir, self._hyperparameters)
+        made = export_saved_model(
+            export_path, checkpoint_path, self._vocabulary_dir, self._hyperparameters, self._options
+        )
         say(f"exported {made}")
         return made
 
@@ -57,8 +64,14 @@ class FinalExporter(_SavedModelExporter):
 class BestExporter(_SavedModelExporter):
     """Exports each model that is better than all before, also those before a resume, and deletes the one before it."""
 
-    def __init__(self, vocabulary_dir: str, hyperparameters: Hyperparameters, metric: str) -> None:
-        super().__init__(vocabulary_dir, hyperparameters)
+    def __init__(
+        self,
+        vocabulary_dir: str,
+        hyperparameters: Hyperparameters,
+        metric: str,
+        options: ExportOptions = DEFAULTS,
+    ) -> None:
+        super().__init__(vocabulary_dir, hyperparameters, options)
         self._metric = metric
 
     @property
@@ -79,7 +92,12 @@ class BestExporter(_SavedModelExporter):
         best = json.loads(read_bytes(best_file)) if tf.io.gfile.exists(best_file) else {}
         if not is_better(self._metric, value, best.get(self._metric, math.nan)):
             return None
-        made = self._export(export_path, checkpoint_path)
+        try:
+            made = self._export(export_path, checkpoint_path)
+        except CheckError as error:
+            # Training is worth more than one of its exports; the last one ends the run where it fails.
+            say(f"not exported: {error}")
+            return None
         step = int(eval_result["global_step"])
         write_whole(best_file, json.dumps({self._metric: value, "global_step": step, "version": made}) + "\n")
         if best.get("version") and tf.io.gfile.exists(best["version"]):

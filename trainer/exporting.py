@@ -36,7 +36,8 @@ def export(options: Options, given: Mapping[str, Any]) -> str:
     _claim(options.export_dir)
     settings = model_dir.trained_hyperparameters(options.model_dir, given, data)
     checkpoint = tf.train.latest_checkpoint(options.model_dir)
-    made = export_saved_model(options.export_dir, checkpoint, names.vocabulary_dir(data.path), settings)
+    folder = names.vocabulary_dir(data.path)
+    made = export_saved_model(options.export_dir, checkpoint, folder, settings, options.export_options())
     say(f"exported {made}")
     return made
 

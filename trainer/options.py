@@ -9,6 +9,7 @@ from typing import Any
 from features import names
 from input_fn.options import InputOptions
 from model_fn.evaluation import Evaluation
+from serving.export_options import SAMPLE_REQUESTS, WARM_UPS, ExportOptions
 
 TRAIN = "train"
 EVAL = "eval"
@@ -108,6 +109,18 @@ class Options:
     predictions: str = _setting("", "infer: CSV file to write.")
     ordered: bool = _setting(False, "infer: in the order of the record files; else several are read side by side.")
     export_dir: str = _setting("", "export: folder that gets a new version of the served model.")
+    warm_up: str = _setting(
+        ExportOptions.warm_up,
+        "Exports: the warm-up file. all: a call of each signature; examples: none of the columnar one, for servers "
+        "with --enable_batching, which refuse it; none: no file.",
+        WARM_UPS,
+    )
+    sample_request: str = _setting(
+        ExportOptions.sample_request,
+        "Exports: the request that travels in them. synthetic: frequent values of each field; log: one of the log as "
+        "it is, which shows one person's history to whoever has the model.",
+        SAMPLE_REQUESTS,
+    )
     report: str = _setting("", "report: HTML file to write; empty: model_report.html in the first model_dir.")
 
     def __post_init__(self) -> None:
@@ -153,6 +166,10 @@ class Options:
     def model_dirs(self) -> tuple[str, ...]:
         """The folders that --model_dir names to a report."""
         return tuple(filter(None, (folder.strip() for folder in self.model_dir.split(","))))
+
+    def export_options(self) -> ExportOptions:
+        """What exports carry beside the model."""
+        return ExportOptions(warm_up=self.warm_up, sample_request=self.sample_request)
 
     def training_input(self, shard_count: int = 1, shard_index: int = 0, skip_records: int = 0) -> InputOptions:
         """How training reads, traced."""

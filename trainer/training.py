@@ -197,9 +197,10 @@ class _Run:
 
     def _exporters(self) -> list[tf_estimator.Exporter]:
         folder = names.vocabulary_dir(self._data.path)
+        options = self._options.export_options()
         made = {
-            BEST: BestExporter(folder, self._settings, self._options.metric),
-            FINAL: FinalExporter(folder, self._settings),
+            BEST: BestExporter(folder, self._settings, self._options.metric, options),
+            FINAL: FinalExporter(folder, self._settings, options),
         }
         return [ReportExporter(), *(made[name] for name in self._options.exporter_names)]
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 
+import numpy as np
 import tensorflow as tf
 
-from features import graph_keys, graph_scaling, names
+from features import graph_keys, graph_scaling, keys, names
 from features.schema import NUMBER, STRING, Field, Schema
 from features.vocabulary import ID_DTYPE, KEY_DTYPE, UNKNOWN, Vocabulary
 
@@ -29,13 +30,13 @@ class GraphVocabulary:
         self.drops_unknown = vocabulary.drops_unknown
         self._boundaries = vocabulary.boundaries
         self._moments = vocabulary.moments
-        keys = _array_asset(os.path.join(directory, names.VOCABULARY_KEYS_FILE), tf.as_dtype(KEY_DTYPE))
-        ids = _array_asset(os.path.join(directory, names.VOCABULARY_IDS_FILE), tf.as_dtype(ID_DTYPE))
+        known = _array_asset(directory, names.VOCABULARY_KEYS_FILE, vocabulary.keys.astype(KEY_DTYPE, copy=False))
+        ids = _array_asset(directory, names.VOCABULARY_IDS_FILE, vocabulary.ids.astype(ID_DTYPE, copy=False))
         if not len(vocabulary.keys):
             # A table refuses to be initialized with nothing.
-            keys, ids = tf.pad(keys, [[0, 1]]), tf.pad(ids, [[0, 1]], constant_values=UNKNOWN)
+            known, ids = tf.pad(known, [[0, 1]]), tf.pad(ids, [[0, 1]], constant_values=UNKNOWN)
         self._table = tf.lookup.StaticHashTable(
-            tf.lookup.KeyValueTensorInitializer(keys, tf.cast(ids, tf.int64)), UNKNOWN
+            tf.lookup.KeyValueTensorInitializer(known, tf.cast(ids, tf.int64)), UNKNOWN
         )
 
     def keys(self, field: Field, values: tf.Tensor) -> tf.Tensor:
@@ -55,8 +56,16 @@ class GraphVocabulary:
         return self._table.lookup(keys)
 
 
-def _array_asset(path: str, dtype: tf.DType) -> tf.Tensor:
-    """Contents of a binary file that is an asset of the SavedModel: [n]."""
-    asset = tf.constant(path, name="vocabulary_asset")
+def _array_asset(directory: str, name: str, array: np.ndarray) -> tf.Tensor:
+    """The array, read from its file, which is an asset of the SavedModel: [n].
+
+    The graph knows the file's size and fingerprint: beside another file the version is not loaded, by no server.
+    """
+    asset = tf.constant(os.path.join(directory, name), name="vocabulary_asset")
     tf.compat.v1.add_to_collection(tf.compat.v1.GraphKeys.ASSET_FILEPATHS, asset)
-    return tf.io.decode_raw(tf.io.read_file(asset), dtype, little_endian=True)
+    contents = tf.io.read_file(asset)
+    made = tf.bitcast(tf.fingerprint(contents[tf.newaxis])[0], tf.int64)
+    same = tf.equal(tf.strings.length(contents), array.nbytes) & tf.equal(made, keys.fingerprint64(array.tobytes()))
+    problem = f"the vocabulary file {name} is not the one of {len(array)} values that this model was exported with"
+    with tf.control_dependencies([tf.debugging.Assert(same, [problem])]):
+        return tf.io.decode_raw(tf.identity(contents), tf.as_dtype(array.dtype), little_endian=True)

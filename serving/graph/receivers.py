@@ -18,6 +18,7 @@ from features import names as feature_names
 from features import parse_spec
 from features.schema import VECTOR, Field, Schema
 from model_fn.representation import rows_of_splits, splits_of_lengths
+from serving.columnar import UNMERGEABLE, needs_unmergeable
 from serving.graph import checks
 from serving.graph.raw_columns import PADDING, DenseColumn, ManyColumn, OneColumn, RawCall
 
@@ -40,6 +41,12 @@ def input_dtypes(field: Field) -> dict[str, tf.DType]:
     """Keys under which a field comes, with their types."""
     dtypes = {field.name: parse_spec.RAW_DTYPES[field.type]}
     return dtypes | ({field.weight_key: WEIGHT_DTYPE} if field.weighted else {})
+
+
+def shared_context_dtypes(schema: Schema) -> dict[str, tf.DType]:
+    """Inputs of `shared_context`, with their types."""
+    dtypes = {key: dtype for field in schema.fields for key, dtype in input_dtypes(field).items()}
+    return dtypes | ({UNMERGEABLE: tf.int64} if needs_unmergeable(schema) else {})
 
 
 def shared_context(schema: Schema) -> tuple[Inputs, RawCall]:
@@ -94,12 +101,11 @@ def examples(schema: Schema) -> tuple[Input, RawCall]:
 
 def _placeholders(schema: Schema) -> Inputs:
     """Placeholders of any rank: graph optimizations must not rely on what TensorFlow Serving does not check."""
-    inputs: Inputs = {}
-    for field in schema.fields:
-        shape = (None,) if field.is_context else (None, None)
-        for key, dtype in input_dtypes(field).items():
-            inputs[key] = Input(tf.compat.v1.placeholder(dtype, None), shape)
-    return inputs
+    on_candidates = {key for field in schema.impression_fields for key in input_dtypes(field)}
+    return {
+        key: Input(tf.compat.v1.placeholder(dtype, None), (None, None) if key in on_candidates else (None,))
+        for key, dtype in shared_context_dtypes(schema).items()
+    }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,6 +191,9 @@ def _shape_requirements(schema: Schema, shapes: _Shapes, candidates: tf.Tensor) 
         message = "each context field needs a list of values; not so:"
         required.append(checks.Requirement(message, context, tf.equal(shapes.select(context).ranks, 1)))
     required += _vector_requirements(schema, shapes, candidates)
+    if needs_unmergeable(schema):
+        message = "this input is always [], so that no server merges calls; not so:"
+        required.append(checks.Requirement(message, [UNMERGEABLE], shapes.select([UNMERGEABLE]).are_empty_lists()))
     if single := [field for field in schema.fields if not field.is_many and field.type != VECTOR]:
         names = [field.name for field in single]
         rows = tf.where([field.is_context for field in single], tf.constant(1, tf.int64), candidates)

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2
-from tensorflow_serving.apis import prediction_log_pb2
 
-from serving.local_server.examples_json import with_context
+from serving import warm_up
 from serving.local_server.json_document import ENCODING
 from serving.local_server.status import Code, ServingError, invalid_argument
-from serving.saved_model_files import SHARED_CONTEXT, WARM_UP_FILE, extra_file
+from serving.saved_model_files import SHARED_CONTEXT, WARM_UP_FILE
 
 CLASSIFY_INPUT = "inputs"
 CLASSIFY_CLASSES = "classes"
@@ -43,6 +41,18 @@ class Signature:
     outputs: tuple[str, ...]
 
 
+class _LoadingSession(tf.compat.v1.Session):
+    """A session whose `run`, which loading alone calls, works on the caller's thread.
+
+    That thread has a low priority: on TensorFlow's own threads, weights and vocabulary would be read at the cost of
+    the calls that other versions answer.
+    """
+
+    def run(self, fetches: Any, feed_dict: Any = None, options: Any = None, run_metadata: Any = None) -> Any:
+        options = options or config_pb2.RunOptions(inter_op_thread_pool=-1)
+        return super().run(fetches, feed_dict, options, run_metadata)
+
+
 class Servable:
     """A version in memory. Several threads may run it at a time; `close` only when none does."""
 
@@ -62,18 +72,22 @@ class Servable:
         self.name = name
         self.version = version
         self.path = path
-        self._timeout_ms = timeout_ms
+        # Warm-up takes the time that it takes.
+        self._timeout_ms = 0
         # A Session, not `tf.saved_model.load`: it checks no static shapes, as TensorFlow Serving does not, and on
         # the graph of an Estimator's export a call takes a fifth of the time.
         graph = tf.Graph()
-        self._session = tf.compat.v1.Session(graph=graph)
+        self._session = _LoadingSession(graph=graph)
         with graph.as_default():
             meta_graph = tf.compat.v1.saved_model.loader.load(self._session, [tf.saved_model.SERVING], path)
         self.signature_defs = dict(meta_graph.signature_def)
         self.signatures = {name: _signature(definition) for name, definition in self.signature_defs.items()}
-        self._callables: dict[str, Any] = {}
+        self._callables: dict[tuple[str, int], Any] = {}
         self._callables_lock = threading.Lock()
         self.warmup_calls = self._warm_up()
+        self._timeout_ms = timeout_ms
+        for name in {name for name, _ in self._callables}:
+            self._callable(name, timeout_ms)
 
     def close(self) -> None:
         """Frees the memory of the model."""
@@ -94,7 +108,7 @@ class Servable:
         """Outputs of a signature. Raises ServingError with what the graph says of such inputs."""
         signature = self.signature(name)
         try:
-            values = self._callable(name)(*(inputs[key] for key in signature.inputs))
+            values = self._callable(name, self._timeout_ms)(*(inputs[key] for key in signature.inputs))
         except tf.errors.OpError as error:
             raise ServingError(Code(error.error_code), error.message) from error
         except UnicodeDecodeError as error:
@@ -135,57 +149,40 @@ class Servable:
             raise ServingError(Code.FAILED_PRECONDITION, f"No input {input_name} found in signature {name}")
         return signature
 
-    def _callable(self, name: str) -> Any:
+    def _callable(self, name: str, timeout_ms: int) -> Any:
         # Made on first use: a signature that nobody can call (an init op) must not stop the others.
+        key = name, timeout_ms
         with self._callables_lock:
-            if name not in self._callables:
+            if key not in self._callables:
                 definition = self.signature_defs[name]
                 options = config_pb2.CallableOptions(
                     feed=[definition.inputs[key].name for key in self.signatures[name].inputs],
                     fetch=[definition.outputs[key].name for key in self.signatures[name].outputs],
-                    run_options=config_pb2.RunOptions(timeout_in_ms=self._timeout_ms),
+                    run_options=config_pb2.RunOptions(timeout_in_ms=timeout_ms),
                 )
-                self._callables[name] = self._session._make_callable_from_options(options)
-            return self._callables[name]
+                self._callables[key] = self._session._make_callable_from_options(options)
+            return self._callables[key]
 
     def _warm_up(self) -> int:
         count = 0
-        for log in warmup_logs(self.path):
-            try:
-                self._replay(log)
-            except ServingError as error:
-                raise ServingError(error.code, f"{WARM_UP_FILE}, record {count}: {error}") from error
-            count += 1
+        try:
+            for call in warm_up.calls(self.path):
+                self._replay(call)
+                count += 1
+        except (ServingError, ValueError) as error:
+            code = error.code if isinstance(error, ServingError) else Code.DATA_LOSS
+            raise ServingError(code, f"{WARM_UP_FILE}, record {count}: {error}") from error
         return count
 
-    def _replay(self, log: prediction_log_pb2.PredictionLog) -> None:
-        kind = log.WhichOneof("log_type")
-        if kind == "predict_log":
-            request = log.predict_log.request
-            inputs = {name: tf.make_ndarray(proto) for name, proto in request.inputs.items()}
-            name = request.model_spec.signature_name or SHARED_CONTEXT
-            if missing := self.signature(name).inputs.keys() - inputs.keys():
+    def _replay(self, call: warm_up.Call) -> None:
+        name = call.signature or SHARED_CONTEXT
+        if call.method == "predict":
+            if missing := self.signature(name).inputs.keys() - call.inputs.keys():
                 raise invalid_argument(f"Missing named input: {', '.join(sorted(missing))}")
-            self.predict(name, inputs)
-        elif kind in ("classify_log", "regress_log"):
-            request = getattr(log, kind).request
-            name = request.model_spec.signature_name or SHARED_CONTEXT
-            call = self.classify if kind == "classify_log" else self.regress
-            call(name, _examples_of_input(request.input))
+            self.predict(name, call.inputs)
         else:
-            raise ServingError(Code.UNIMPLEMENTED, f"a {kind or 'log of no kind'} cannot be replayed")
-
-
-def warmup_logs(path: str) -> Iterator[prediction_log_pb2.PredictionLog]:
-    """Records of a SavedModel's warm-up file; none where there is none. Raises ServingError for a broken file."""
-    file = extra_file(path, WARM_UP_FILE)
-    if not os.path.exists(file):
-        return
-    try:
-        for record in tf.data.TFRecordDataset(file).as_numpy_iterator():
-            yield prediction_log_pb2.PredictionLog.FromString(record)
-    except (tf.errors.OpError, ValueError) as error:
-        raise ServingError(Code.DATA_LOSS, f"{file}: no file of PredictionLog records: {error}") from error
+            run = self.classify if call.method == "classify" else self.regress
+            run(name, call.inputs[CLASSIFY_INPUT])
 
 
 def _signature(definition: Any) -> Signature:
@@ -197,14 +194,3 @@ def _signature(definition: Any) -> Signature:
         ranks={key: -1 if info.tensor_shape.unknown_rank else len(info.tensor_shape.dim) for key, info in infos},
         outputs=tuple(sorted(definition.outputs)),
     )
-
-
-def _examples_of_input(message: Any) -> np.ndarray:
-    if message.WhichOneof("kind") == "example_list_with_context":
-        examples = message.example_list_with_context
-        context = examples.context.SerializeToString()
-    else:
-        examples, context = message.example_list, b""
-    if not examples.examples:
-        raise invalid_argument("Input is empty.")
-    return with_context(context, [example.SerializeToString() for example in examples.examples])

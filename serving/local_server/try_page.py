@@ -7,10 +7,10 @@ import math
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
+from serving import warm_up
 from serving.local_server.models import Models
-from serving.local_server.servable import Servable, warmup_logs
+from serving.local_server.servable import Servable
 from serving.local_server.status import ServingError
 from serving.saved_model_files import SHARED_CONTEXT
 
@@ -56,13 +56,11 @@ def _description(servable: Servable) -> dict[str, Any]:
 
 def sample_inputs(path: str) -> dict[str, Any] | None:
     """`inputs` of the first warm-up call of the default signature, cut to some candidates; None without one."""
-    for log in warmup_logs(path):
-        request = log.predict_log.request
-        if request.inputs and request.model_spec.signature_name in ("", SHARED_CONTEXT):
-            arrays = {name: tf.make_ndarray(proto) for name, proto in request.inputs.items()}
+    for call in warm_up.calls(path):
+        if warm_up.is_columnar(call):
             return {
                 name: _json_value((array[:MAX_CANDIDATES] if array.ndim > 1 else array).tolist())
-                for name, array in arrays.items()
+                for name, array in call.inputs.items()
             }
     return None
 

@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -12,7 +14,7 @@ from served_model_examples import (
 from tensorflow_serving.apis import prediction_log_pb2
 
 from features import names, raw_requests
-from serving import saved_model_files, warm_up
+from serving import export_options, saved_model_files
 
 SCHEMA = mixed_schema()
 
@@ -23,15 +25,19 @@ def logs_of(version_dir):
     return [prediction_log_pb2.PredictionLog.FromString(record) for record in records]
 
 
+def save_requests(trained, requests):
+    with open(f"{trained.vocabulary_dir}/{names.SAMPLE_REQUESTS_FILE}", "w", encoding="utf-8") as file:
+        file.write(raw_requests.to_json(requests))
+
+
 @pytest.fixture(scope="module")
 def warmed(tmp_path_factory):
     """A version whose warm-up is made of sample requests: those requests, their scores, the version, its path."""
     folder = tmp_path_factory.mktemp("warm_up")
     trained = make_trained(str(folder / "trained"), make_vocabulary(SCHEMA))
     requests = random_raw_requests(SCHEMA, 4)
-    with open(f"{trained.vocabulary_dir}/{names.SAMPLE_REQUESTS_FILE}", "w", encoding="utf-8") as file:
-        file.write(raw_requests.to_json(requests))
-    path = trained.export(str(folder / "export"))
+    save_requests(trained, requests)
+    path = trained.export(str(folder / "export"), sample_request="log")
     largest = max(requests, key=lambda request: len(request.sample_ids))
     return Reference(trained).scores([largest]), Served(path, SCHEMA), path
 
@@ -60,15 +66,22 @@ def test_the_model_answers_its_warm_up(warmed):
             np.testing.assert_allclose(scores[name], expected[name], atol=1e-6)
 
 
-def test_without_sample_requests_values_are_missing(tmp_path):
-    request = warm_up.sample_request(str(tmp_path), SCHEMA)
-    assert request == warm_up.request_without_values(SCHEMA)
-    assert len(request.sample_ids) == 1
-    assert not any(request.context.values())
-    assert all(rows == [[]] for rows in request.impressions.values())
-    assert len(warm_up.prediction_logs(request, SCHEMA)) == len(saved_model_files.SIGNATURES)
+def first_dimensions(log):
+    """Of the inputs of a predict record; of a classify record, whose examples are one input, just one."""
+    if log.WhichOneof("log_type") == "classify_log":
+        return {len(log.classify_log.request.input.example_list_with_context.examples)}
+    return {tuple(tf.make_ndarray(proto).shape)[:1] for proto in log.predict_log.request.inputs.values()}
 
 
-def test_an_empty_file_of_sample_requests_is_as_none(tmp_path):
-    (tmp_path / names.SAMPLE_REQUESTS_FILE).write_text(raw_requests.to_json([]))
-    assert warm_up.sample_request(str(tmp_path), SCHEMA) == warm_up.request_without_values(SCHEMA)
+def test_a_file_for_batching_servers_has_records_of_equal_first_dimensions_alone(tmp_path):
+    """A batching session refuses a record of unequal ones, and with it the version."""
+    trained = make_trained(str(tmp_path / "trained"), make_vocabulary(SCHEMA))
+    save_requests(trained, random_raw_requests(SCHEMA, 4))
+    dimensions = {}
+    for kind in export_options.WARM_UPS:
+        path = trained.export(str(tmp_path / kind), warm_up=kind)
+        there = os.path.exists(saved_model_files.extra_file(path, saved_model_files.WARM_UP_FILE))
+        dimensions[kind] = [len(first_dimensions(log)) for log in logs_of(path)] if there else None
+    assert dimensions["all"][0] > 1 and dimensions["all"][1:] == [1, 1]
+    assert dimensions["examples"] == [1, 1]
+    assert dimensions["none"] is None

@@ -93,7 +93,7 @@ def test_what_is_better():
 def test_the_best_exporter_keeps_the_best_version_alone(tmp_path, monkeypatch):
     versions = iter("123")
 
-    def export(base, checkpoint, vocabulary_dir, hyperparameters):
+    def export(base, checkpoint, vocabulary_dir, hyperparameters, options):
         made = os.path.join(base, next(versions))
         os.makedirs(made)
         return made

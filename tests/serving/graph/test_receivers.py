@@ -1,5 +1,7 @@
 """What a call may look like, and what is said of one that may not."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -8,6 +10,8 @@ from served_model_examples import Served, make_trained
 
 from features import names
 from features.vocabulary import Vocabulary
+from serving import columnar, sample_request, warm_up
+from serving.graph import receivers
 
 SCHEMA = small_schema()
 KNOWN, UNKNOWN = [1000, 1001, 1002, 1003, 1004], 5
@@ -204,3 +208,52 @@ def test_an_example_of_nothing_is_missing_values(served):
 def test_examples_that_cannot_be_are_refused_by_name(served, features, word):
     with pytest.raises(tf.errors.InvalidArgumentError, match=rf"\[{word}\]"):
         served.examples([example(**CONTEXT), example(**features)])
+
+
+# Calls that a server with --enable_batching would merge: equal first dimensions in all inputs.
+
+
+def mergeable(columns):
+    return len({np.shape(value)[:1] for value in columns.values()}) == 1
+
+
+def merged(*calls):
+    return {key: [row for call in calls for row in call[key]] for key in calls[0]}
+
+
+def test_merged_calls_of_a_context_with_one_value_are_refused_and_never_scored(served):
+    """One candidate, and one value in each list."""
+    columns = {key: value[:1] for key, value in COLUMNS.items()}
+    assert mergeable(columns) and len(served.shared_context(columns)[names.PCTR]) == 1
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"takes one value; more in:.*\[user\]"):
+        served.shared_context(merged(columns, changed(**columns) | {"user": [1001]}))
+
+
+@pytest.fixture(scope="module")
+def served_lists(tmp_path_factory):
+    """A model whose context has lists alone: no value in a call says that there is one context."""
+    fields = tuple(field for field in SCHEMA.fields if field.is_many or not field.is_context)
+    schema = dataclasses.replace(SCHEMA, fields=fields)
+    vocabulary = Vocabulary(schema, np.array(KNOWN), np.arange(len(KNOWN), dtype=np.int32) + schema.reserved_ids)
+    folder = tmp_path_factory.mktemp("lists")
+    return Served(make_trained(str(folder / "trained"), vocabulary).export(str(folder / "export")), schema)
+
+
+def test_calls_of_a_context_of_lists_can_never_be_merged(served_lists):
+    columns = {key: value for key, value in COLUMNS.items() if key != "user"} | {"tags": [1003, 1004]}
+    assert mergeable(columns)
+    # As the client makes it: the input that makes first dimensions differ is there, and must be empty.
+    inputs = served_lists.signatures["serving_default"].structured_input_signature[1]
+    assert inputs.keys() == columns.keys() | {columnar.UNMERGEABLE}
+    assert not mergeable(columns | {columnar.UNMERGEABLE: []})
+    assert len(served_lists.shared_context(columns | {columnar.UNMERGEABLE: []})[names.PCTR]) == 2
+    with pytest.raises(tf.errors.InvalidArgumentError, match="no server merges calls"):
+        served_lists.shared_context(columns | {columnar.UNMERGEABLE: [1, 1]})
+
+
+def test_the_client_and_the_warm_up_send_the_input_that_is_never_merged():
+    schema = dataclasses.replace(SCHEMA, fields=tuple(f for f in SCHEMA.fields if f.is_many or not f.is_context))
+    request = sample_request.without_values(schema)
+    assert columnar.columnar_inputs(request, schema)[columnar.UNMERGEABLE] == []
+    assert warm_up.shared_context_tensors(request, schema).keys() == receivers.shared_context_dtypes(schema).keys()
+    assert columnar.UNMERGEABLE not in columnar.columnar_inputs(sample_request.without_values(SCHEMA), SCHEMA)
