@@ -11,9 +11,8 @@ from features import names
 from features.raw_requests import RawRequest
 from features.schema import Schema
 from serving import columnar
+from serving.answers import Scores
 from serving.saved_model_files import CLASSIFICATION, EXAMPLES, SHARED_CONTEXT
-
-Scores = dict[str, list[float]]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,8 +1,8 @@
-"""Client of the REST API, of TensorFlow Serving and of the local server alike: raw requests in, scores out.
+"""Client of TensorFlow Serving and of the local server: raw requests in, scores out.
 
 client = ScoringClient("http://127.0.0.1:8501", "esmm", schema)
-for scored in client.score_all(raw_requests.read(...)):
-    print(scored.request.sample_ids, scored.scores[names.PCTCVR])
+for scored in client.score_all(requests):
+    print(scored.request.sample_ids, scored.scores[names.PCTCVR], scored.version)
 """
 
 from __future__ import annotations
@@ -10,27 +10,21 @@ from __future__ import annotations
 import collections
 import concurrent.futures
 import dataclasses
-import http.client
-import json
-import random
-import socket
+import queue
 import threading
-import time
-import urllib.parse
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Protocol
 
-import orjson
-
-from features import names
 from features.raw_requests import RawRequest
-from features.schema import NUMBER, VECTOR, Schema
-from serving import call_bodies
-from serving.call_bodies import Scores
+from features.schema import Schema
+from serving.answers import Answer, CallError, Scores
+from serving.patience import Patience
+from serving.rest_caller import RestCaller
 from serving.saved_model_files import SHARED_CONTEXT
 
-# Answers that another attempt may turn into scores: the server is starting, busy, or being replaced.
-RETRIED_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
+REST = "rest"
+GRPC = "grpc"
+PROTOCOLS = (REST, GRPC)
 
 
 class ScoringError(Exception):
@@ -42,173 +36,135 @@ class ClientOptions:
     """How to call.
 
     Attributes:
+        protocol: one of `PROTOCOLS`.
         signature: of the model: `serving_default`, `examples` or `classification`.
-        version: number of a version; None: the server's newest.
-        concurrency: calls under way at the same time, each on a connection of its own.
-        timeout_seconds: for connecting and for an answer.
-        attempts: how often a call is tried.
-        backoff_seconds: wait before the second attempt; doubles for each further one, up to `max_backoff_seconds`.
-        max_backoff_seconds: longest wait.
+        version: number of a version; None: the server's newest, as long as it has it.
+        concurrency: calls under way at the same time.
+        timeout_seconds: for an attempt of a call, from connecting to the last byte of the answer.
+        patience: when to try again.
     """
 
+    protocol: str = REST
     signature: str = SHARED_CONTEXT
     version: int | None = None
     concurrency: int = 4
     timeout_seconds: float = 30.0
-    attempts: int = 6
-    backoff_seconds: float = 0.1
-    max_backoff_seconds: float = 5.0
+    patience: Patience = dataclasses.field(default_factory=Patience)
 
 
 @dataclasses.dataclass(frozen=True)
 class Scored:
-    """A request and, for each name of `names.SCORES`, the scores of its impressions."""
+    """A request; for each name of `names.SCORES` the scores of its impressions; the version that gave them."""
 
     request: RawRequest
     scores: Scores
+    version: int | None
+
+
+class _Caller(Protocol):
+    @property
+    def address(self) -> str: ...
+
+    def call(self, request: RawRequest, seconds: float) -> Answer: ...
 
 
 class ScoringClient:
-    """Scores raw requests. Any thread may call; each has a connection that stays open."""
+    """Scores raw requests. Any thread may call."""
 
     def __init__(self, url: str, model_name: str, schema: Schema, options: ClientOptions | None = None) -> None:
         """Makes no connection yet.
 
         Args:
-            url: scheme, host and port, such as http://127.0.0.1:8501; a path before /v1 is kept.
+            url: of the server, such as http://127.0.0.1:8501, or grpc://127.0.0.1:8500.
             model_name: as the server calls it.
             schema: of the requests.
             options: how to call.
 
         Raises:
-            ValueError: no such URL, or no such signature.
+            ValueError: no such URL, protocol or signature.
         """
         self._options = options or ClientOptions()
-        self._schema = schema
-        self._form = call_bodies.form(self._options.signature)
-        self._server = _parse_url(url)
-        version = "" if self._options.version is None else f"/versions/{self._options.version}"
-        model = urllib.parse.quote(model_name, safe="")
-        self._path = f"{self._server.path.rstrip('/')}/v1/models/{model}{version}:{self._form.method}"
-        self._local = threading.local()
-        # JSON has no NaN; both servers take the word, and the standard library writes it. orjson is faster without.
-        has_numbers = any(field.type in (NUMBER, VECTOR) for field in schema.fields)
-        self._encode = _encode_with_nan if has_numbers else orjson.dumps
+        make = _caller_class(self._options.protocol)
+        self._caller: _Caller = make(url, model_name, self._options.version, self._options.signature, schema)
 
     def score(self, request: RawRequest) -> Scores:
         """Scores of a request's impressions, in their order.
 
         Raises:
-            ScoringError: the server refused the call, or did not answer it in any attempt.
+            ScoringError: the server refused the call, answered it with no scores, or was away for too long.
         """
-        body = self._encode(self._form.body(request, self._schema))
-        try:
-            scores = self._form.scores(json.loads(self._answer(body)))
-        except _CallError as error:
-            raise ScoringError(f"{_sample_text(request)}: {error}") from error
-        except (ValueError, LookupError, TypeError) as error:
-            raise ScoringError(f"{_sample_text(request)}: the answer holds no scores: {error!r}") from error
-        for name in names.SCORES:
-            if len(scores[name]) != len(request.sample_ids):
-                problem = f"{len(scores[name])} values of {name} for {len(request.sample_ids)} impressions"
-                raise ScoringError(f"{_sample_text(request)}: {problem}")
-        return scores
+        return self._score(request, threading.Event()).scores
 
     def score_all(self, requests: Iterable[RawRequest]) -> Iterator[Scored]:
         """Scores requests, several at a time, and gives them back in their order.
 
         Reads ahead of what it gave back by twice the concurrency, so memory does not grow with the number of requests.
+        One that gets no scores ends all others at once; what was scored before it in order is given back first.
 
         Raises:
             ScoringError: as `score`, for the first request that fails.
         """
-        waiting: collections.deque[tuple[RawRequest, concurrent.futures.Future[Scores]]] = collections.deque()
-        with concurrent.futures.ThreadPoolExecutor(self._options.concurrency) as pool:
-            try:
-                for request in requests:
-                    waiting.append((request, pool.submit(self.score, request)))
-                    if len(waiting) > 2 * self._options.concurrency:
-                        yield _scored(*waiting.popleft())
-                while waiting:
-                    yield _scored(*waiting.popleft())
-            finally:
-                pool.shutdown(wait=False, cancel_futures=True)
-
-    def _answer(self, body: bytes) -> bytes:
-        """Answer of status 200. Raises _CallError."""
-        problem = ""
-        for attempt in range(self._options.attempts):
-            if attempt:
-                time.sleep(self._backoff(attempt))
-            try:
-                status, answer = self._post(body)
-            except (OSError, http.client.HTTPException) as error:
-                problem = f"{type(error).__name__}: {error}"
-                continue
-            if status == http.client.OK:
-                return answer
-            problem = f"HTTP status {status}: {_error_text(answer)}"
-            if status not in RETRIED_STATUSES:
-                raise _CallError(f"{self._address}: {problem}")
-        raise _CallError(f"{self._address}: no scores in {self._options.attempts} attempts; the last: {problem}")
-
-    def _post(self, body: bytes) -> tuple[int, bytes]:
-        connection = self._connection()
+        stop = threading.Event()
+        pool = concurrent.futures.ThreadPoolExecutor(self._options.concurrency)
+        waiting = _InOrder()
         try:
-            connection.request("POST", self._path, body, {"Content-Type": "application/json"})
-            response = connection.getresponse()
-            return response.status, response.read()
-        except BaseException:
-            # A connection on which something went wrong may still get the old answer: never use it again.
-            self._local.connection = None
-            connection.close()
-            raise
+            for request in requests:
+                waiting.add(pool.submit(self._score, request, stop))
+                if len(waiting) > 2 * self._options.concurrency:
+                    yield from waiting.first()
+            while len(waiting):
+                yield from waiting.first()
+        finally:
+            stop.set()
+            pool.shutdown(wait=False, cancel_futures=True)
 
-    def _connection(self) -> http.client.HTTPConnection:
-        connection: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            kind = http.client.HTTPSConnection if self._server.scheme == "https" else http.client.HTTPConnection
-            connection = kind(str(self._server.hostname), self._server.port, timeout=self._options.timeout_seconds)
-            connection.connect()
-            # Header and body are two writes; without this the second waits for the receipt of the first.
-            connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._local.connection = connection
-        return connection
-
-    def _backoff(self, attempt: int) -> float:
-        """Seconds before an attempt: doubled each time, by chance up to half less so that clients do not keep step."""
-        longest = min(self._options.backoff_seconds * 2 ** (attempt - 1), self._options.max_backoff_seconds)
-        return longest * random.uniform(0.5, 1)
-
-    @property
-    def _address(self) -> str:
-        return f"{self._server.scheme}://{self._server.netloc}{self._path}"
+    def _score(self, request: RawRequest, stop: threading.Event) -> Scored:
+        try:
+            found = self._options.patience.answer(
+                lambda: self._caller.call(request, self._options.timeout_seconds), stop
+            )
+        except CallError as error:
+            raise ScoringError(f"{_sample_text(request)}: {self._caller.address}: {error}") from error
+        return Scored(request, found.scores, found.version)
 
 
-class _CallError(Exception):
-    pass
+class _InOrder:
+    """Calls under way, in the order in which they were sent."""
+
+    def __init__(self) -> None:
+        self._calls: collections.deque[concurrent.futures.Future[Scored]] = collections.deque()
+        self._ended: queue.SimpleQueue[concurrent.futures.Future[Scored]] = queue.SimpleQueue()
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    def add(self, call: concurrent.futures.Future[Scored]) -> None:
+        self._calls.append(call)
+        call.add_done_callback(self._ended.put)
+
+    def first(self) -> Iterator[Scored]:
+        """What the first call brings, once it is there; where any has failed, those before it and then its error."""
+        head = self._calls[0]
+        while not head.done() or not self._ended.empty():
+            if self._ended.get().exception() is not None:
+                yield from self._scored_before_failure()
+        yield self._calls.popleft().result()
+
+    def _scored_before_failure(self) -> Iterator[Scored]:
+        while self._calls[0].done() and self._calls[0].exception() is None:
+            yield self._calls.popleft().result()
+        next(call for call in self._calls if call.done() and call.exception() is not None).result()
 
 
-def _parse_url(url: str) -> urllib.parse.SplitResult:
-    server = urllib.parse.urlsplit(url)
-    if server.scheme not in ("http", "https") or not server.hostname:
-        raise ValueError(f"server {url!r}: a URL such as http://127.0.0.1:8501 is needed")
-    return server
+def _caller_class(protocol: str) -> Callable[..., _Caller]:
+    if protocol == REST:
+        return RestCaller
+    if protocol == GRPC:
+        # Imported here: it needs TensorFlow, which takes seconds to import.
+        from serving.grpc_caller import GrpcCaller
 
-
-def _scored(request: RawRequest, future: concurrent.futures.Future[Scores]) -> Scored:
-    return Scored(request, future.result())
-
-
-def _encode_with_nan(body: Any) -> bytes:
-    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
-
-
-def _error_text(answer: bytes) -> str:
-    try:
-        return str(json.loads(answer)["error"])
-    except (ValueError, LookupError, TypeError):
-        return answer[:200].decode("utf-8", "replace")
+        return GrpcCaller
+    raise ValueError(f"protocol {protocol!r}: allowed are {', '.join(PROTOCOLS)}")
 
 
 def _sample_text(request: RawRequest) -> str:

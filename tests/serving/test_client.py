@@ -1,7 +1,11 @@
 """The client against a scripted server: what is retried, how calls share connections, and what errors say."""
 
+import base64
+import contextlib
+import dataclasses
 import http.server
 import json
+import socket
 import threading
 import time
 
@@ -9,7 +13,8 @@ import pytest
 
 from features import names, schema_file
 from features.raw_requests import RawRequest
-from serving.client import ClientOptions, ScoringClient, ScoringError
+from serving.client import PROTOCOLS, ClientOptions, ScoringClient, ScoringError
+from serving.patience import Patience
 
 SCHEMA = schema_file.parse(
     """
@@ -23,7 +28,7 @@ fields:
 """,
     "test.yaml",
 )
-FAST = {"backoff_seconds": 0.001, "max_backoff_seconds": 0.002}
+FAST = Patience(backoff_seconds=0.001, longest_seconds=0.002, attempts=3, outage_seconds=30.0)
 
 
 def request(*sample_ids):
@@ -37,7 +42,7 @@ def request(*sample_ids):
 
 
 def columns(*items):
-    return {"outputs": {name: [item / 10 for item in items] for name in names.SCORES}}
+    return {"outputs": {name: [item % 10 / 10 for item in items] for name in names.SCORES}}
 
 
 def score_items(call):
@@ -49,10 +54,12 @@ class ScriptedServer(http.server.ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, *script):
-        super().__init__(("127.0.0.1", 0), _Handler)
+    def __init__(self, *script, host="127.0.0.1"):
+        super().__init__((host, 0), _Handler)
         self.script = script
-        self.calls, self.paths, self.clients = [], [], set()
+        self.calls, self.paths, self.headers, self.clients = [], [], [], set()
+        # Numbers of the versions that are AVAILABLE; None: as a server without the status API.
+        self.versions = None
         self.lock = threading.Lock()
         self.under_way = self.most_under_way = 0
 
@@ -64,13 +71,21 @@ class ScriptedServer(http.server.ThreadingHTTPServer):
         self.shutdown()
         self.server_close()
 
-    def client(self, **options):
-        options = ClientOptions(**{**FAST, **options})
+    def client(self, patience=FAST, **options):
+        options = ClientOptions(patience=patience, **options)
         return ScoringClient(f"http://127.0.0.1:{self.server_port}", "my model", SCHEMA, options)
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        states = [{"version": str(number), "state": "AVAILABLE"} for number in self.server.versions or ()]
+        body = json.dumps({"model_version_status": states}).encode()
+        self.send_response(404 if self.server.versions is None else 200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
 
     def do_POST(self):
         server = self.server
@@ -79,10 +94,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             step = server.script[min(len(server.calls), len(server.script) - 1)]
             server.calls.append(call)
             server.paths.append(self.path)
+            server.headers.append(self.headers)
             server.clients.add(self.client_address)
             server.under_way += 1
             server.most_under_way = max(server.most_under_way, server.under_way)
-        status, answer = step(call) if callable(step) else step
+        status, answer, *headers = step(call) if callable(step) else step
         with server.lock:
             server.under_way -= 1
         if status is None:
@@ -91,6 +107,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
+        for header in headers:
+            self.send_header(*header)
         self.end_headers()
         self.wfile.write(body)
 
@@ -129,28 +147,50 @@ def test_classify_call_leaves_out_what_is_missing():
     }
 
 
-@pytest.mark.parametrize(
-    "failure", [(500, {"error": "x"}), (503, {"error": "busy"}), (429, b""), (None, b""), (504, b"<html>")]
-)
-def test_failures_that_may_pass_are_tried_again(failure):
+@pytest.mark.parametrize("failure", [(503, {"error": "busy"}), (429, b""), (None, b""), (504, b"<html>"), (408, b"")])
+def test_a_server_that_is_away_or_busy_is_tried_again_for_the_time_of_an_outage(failure):
+    with ScriptedServer(*[failure] * 12, score_items) as server:
+        assert server.client().score(request(1))["pctr"] == [0.1]
+        assert len(server.calls) == 13
+
+
+@pytest.mark.parametrize("failure", [(500, {"error": "x"}), (501, b"")])
+def test_a_failure_that_may_be_the_calls_own_is_tried_a_few_times(failure):
     with ScriptedServer(failure, failure, score_items) as server:
-        assert server.client(attempts=3).score(request(1))["pctr"] == [0.1]
-        assert len(server.calls) == 3
+        assert server.client().score(request(1))["pctr"] == [0.1]
+    with ScriptedServer(failure) as server, pytest.raises(ScoringError, match="no scores in 3 attempts"):
+        server.client().score(request(1))
+    assert len(server.calls) == 3
 
 
-def test_attempts_end_with_the_last_failure():
+def test_an_outage_ends_with_the_last_failure():
+    patience = dataclasses.replace(FAST, outage_seconds=0.3)
     with ScriptedServer((503, {"error": "busy"})) as server, pytest.raises(ScoringError) as raised:
-        server.client(attempts=4).score(request(8, 9))
-    assert len(server.calls) == 4
-    assert "sample_id 8 and 1 more" in str(raised.value) and "4 attempts" in str(raised.value)
+        server.client(patience).score(request(8, 9))
+    assert len(server.calls) > 3
+    assert "sample_id 8 and 1 more" in str(raised.value) and "--max_outage_seconds" in str(raised.value)
     assert "status 503: busy" in str(raised.value)
 
 
-def test_refused_call_is_not_tried_again():
-    with ScriptedServer((400, {"error": "JSON Value: x"})) as server, pytest.raises(ScoringError) as raised:
+def test_the_wait_that_a_server_asks_for_is_kept():
+    with ScriptedServer((503, b"", ("Retry-After", "1")), score_items) as server:
+        start = time.monotonic()
+        server.client().score(request(1))
+        assert time.monotonic() - start >= 1
+    with ScriptedServer((429, b"", ("Retry-After", "3600"))) as server:
+        start = time.monotonic()
+        with pytest.raises(ScoringError, match="status 429"):
+            server.client().score(request(1))
+        assert time.monotonic() - start < 20  # longer than an outage may be: said at once
+        assert len(server.calls) == 1
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 413])
+def test_a_refused_call_is_not_tried_again(status):
+    with ScriptedServer((status, {"error": "JSON Value: x"})) as server, pytest.raises(ScoringError) as raised:
         server.client().score(request(8))
     assert len(server.calls) == 1
-    assert "sample_id 8:" in str(raised.value) and "status 400: JSON Value: x" in str(raised.value)
+    assert "sample_id 8:" in str(raised.value) and f"status {status}: JSON Value: x" in str(raised.value)
     assert "/v1/models/my%20model:predict" in str(raised.value)
 
 
@@ -164,26 +204,93 @@ def test_timeout_is_tried_again_on_a_new_connection():
         assert len(server.clients) == 2
 
 
+@pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n", b"HTTP/1.1 2"])
+def test_an_answer_that_comes_byte_by_byte_ends_with_the_timeout(head):
+    """Each byte is in time for itself."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def trickle():
+            connection, _ = listener.accept()
+            connection.recv(1 << 16)
+            with contextlib.suppress(OSError):
+                connection.sendall(head)
+                for _ in range(100):
+                    connection.sendall(b"0")
+                    time.sleep(0.05)
+
+        threading.Thread(target=trickle, daemon=True).start()
+        options = ClientOptions(timeout_seconds=0.4, patience=Patience(outage_seconds=0.0), version=1)
+        client = ScoringClient(f"http://127.0.0.1:{listener.getsockname()[1]}", "m", SCHEMA, options)
+        start = time.monotonic()
+        with pytest.raises(ScoringError, match="max_outage_seconds"):
+            client.score(request(1))
+        assert time.monotonic() - start < 2
+
+
 def test_absent_server_is_named():
     with ScriptedServer(score_items) as server:
-        client = server.client(attempts=2)
-    with pytest.raises(ScoringError, match=r"ConnectionRefusedError"):
+        client = server.client(dataclasses.replace(FAST, outage_seconds=0.0))
+    with pytest.raises(ScoringError, match=r"refused"):
         client.score(request(1))
 
 
+def spoilt(name, value):
+    answer = columns(1, 2)
+    answer["outputs"][name][1] = value
+    return json.dumps(answer).encode()
+
+
 @pytest.mark.parametrize(
-    "answer", [b"{}", b"[]", b"no JSON", b'{"outputs": [1]}', json.dumps(columns(1)).encode(), b'{"outputs": null}']
+    "answer",
+    [
+        *(b"{}", b"[]", b"no JSON", b'{"outputs": [1]}', json.dumps(columns(1)).encode(), b'{"outputs": null}'),
+        *(spoilt("pcvr", value) for value in (None, "0.5", [0.5], float("nan"), float("inf"), -1e-9, 1.5, True, {})),
+        b'{"outputs": {"pctr": "ab", "pcvr": [0.1, 0.2], "pctcvr": [0.1, 0.2]}}',
+    ],
 )
-def test_answer_without_scores_is_an_error(answer):
+def test_an_answer_that_is_no_scores_is_an_error_of_its_request(answer):
     with ScriptedServer((200, answer)) as server, pytest.raises(ScoringError, match="sample_id 1 and 1 more"):
         server.client().score(request(1, 2))
 
 
 def test_backoff_doubles_up_to_a_limit():
-    client = ScoringClient("http://h", "m", SCHEMA, ClientOptions(backoff_seconds=0.1, max_backoff_seconds=0.5))
-    for attempt, longest in ((1, 0.1), (2, 0.2), (3, 0.4), (4, 0.5), (9, 0.5)):
-        waits = {client._backoff(attempt) for _ in range(50)}
+    patience = Patience(backoff_seconds=0.1, longest_seconds=0.5)
+    for tried, longest in ((1, 0.1), (2, 0.2), (3, 0.4), (4, 0.5), (9, 0.5), (2000, 0.5)):
+        waits = {patience.wait(tried) for _ in range(50)}
         assert longest / 2 <= min(waits) < max(waits) <= longest
+
+
+# Versions.
+
+
+def test_each_answer_has_the_version_that_gave_it():
+    """The newest is asked for once and called by its number, until it is gone."""
+    gone = (404, {"error": "Servable not found for request: Specific(my model, 7)"})
+    with ScriptedServer(score_items, score_items, gone, score_items) as server:
+        server.versions = [3, 7]
+        scored = server.client(concurrency=1).score_all(request(number) for number in range(3))
+        found = [next(scored).version]
+        server.versions = [8]
+        found += [one.version for one in scored]
+    assert found[0] == 7 and found[-1] == 8 and found == sorted(found)
+    assert server.paths[0] == "/v1/models/my%20model/versions/7:predict"
+    assert server.paths[-1] == "/v1/models/my%20model/versions/8:predict"
+
+
+def test_a_version_that_was_asked_for_is_never_changed():
+    with ScriptedServer((404, {"error": "gone"})) as server, pytest.raises(ScoringError, match="status 404"):
+        server.versions = [8]
+        server.client(version=7).score(request(1))
+    assert server.paths == ["/v1/models/my%20model/versions/7:predict"]
+
+
+def test_a_server_that_does_not_tell_its_versions_is_called_without():
+    with ScriptedServer(score_items) as server:
+        (scored,) = server.client().score_all([request(1)])
+    assert scored.version is None and server.paths == ["/v1/models/my%20model:predict"]
+
+
+# Many requests.
 
 
 def test_many_requests_keep_order_connections_and_bounds():
@@ -200,7 +307,7 @@ def test_many_requests_keep_order_connections_and_bounds():
 
     with ScriptedServer(uneven) as server:
         for number, scored in enumerate(server.client(concurrency=3).score_all(requests())):
-            assert scored.request.sample_ids == [number] and scored.scores["pctr"] == [number / 10]
+            assert scored.request.sample_ids == [number] and scored.scores["pctr"] == [number % 10 / 10]
             assert len(taken) <= number + 8  # reads ahead by twice the concurrency, not more
     assert len(server.calls) == 60
     assert server.most_under_way == len(server.clients) == 3
@@ -215,12 +322,88 @@ def test_first_failure_ends_a_run_and_stops_the_rest():
         assert len(server.calls) < 10
 
 
-@pytest.mark.parametrize("url", ["localhost:8501", "ftp://h", "http://", ""])
-def test_url_must_be_one(url):
+def test_a_refused_call_ends_others_that_wait_for_a_server(tmp_path):
+    def answer(call):
+        number = call["inputs"]["item"][0][0]
+        return (400, {"error": "bad"}) if number == 2 else (503, b"") if number == 1 else score_items(call)
+
+    with ScriptedServer(answer) as server:
+        scored = server.client(Patience(outage_seconds=600), concurrency=3).score_all(map(request, range(3)))
+        start = time.monotonic()
+        assert next(scored).request.sample_ids == [0]
+        with pytest.raises(ScoringError, match=r"sample_id 2: .*status 400: bad"):
+            list(scored)
+    assert time.monotonic() - start < 20
+
+
+# Addresses.
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["localhost:8501", "ftp://h", "http://", "", "http://h:99999", "http://h:x", "http://[::1", "http://h/?a", "h"],
+)
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_url_must_be_one(url, protocol):
+    if protocol == "grpc" and url in ("localhost:8501", "h"):
+        return
     with pytest.raises(ValueError, match="server"):
-        ScoringClient(url, "m", SCHEMA)
+        ScoringClient(url, "m", SCHEMA, ClientOptions(protocol=protocol))
 
 
-def test_signature_must_be_one():
+def test_user_and_password_are_sent_and_never_told():
+    with ScriptedServer(score_items, (400, b"no")) as server:
+        url = f"http://us%40er:se:cret@127.0.0.1:{server.server_port}/behind/a/proxy/"
+        client = ScoringClient(url, "m", SCHEMA)
+        client.score(request(1))
+        assert server.headers[0]["Authorization"] == "Basic " + base64.b64encode(b"us@er:se:cret").decode()
+        assert server.paths == ["/behind/a/proxy/v1/models/m:predict"]
+        with pytest.raises(ScoringError) as raised:
+            client.score(request(1))
+    assert "cret" not in str(raised.value) and "us@er" not in str(raised.value)
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6 here")
+def test_an_address_of_ipv6():
+    class Six(ScriptedServer):
+        address_family = socket.AF_INET6
+
+        def __init__(self, *script):
+            super().__init__(*script, host="::1")
+
+    try:
+        server = Six(score_items)
+    except OSError:
+        pytest.skip("no IPv6 on this machine")
+    with server:
+        scores = ScoringClient(f"http://[::1]:{server.server_port}", "m", SCHEMA).score(request(1))
+    assert scores["pctr"] == [0.1]
+
+
+@pytest.mark.parametrize("options", [{"signature": "nope"}, {"signature": "nope", "protocol": "grpc"}])
+def test_signature_must_be_one(options):
     with pytest.raises(ValueError, match="'nope': allowed are serving_default, examples, classification"):
-        ScoringClient("http://h", "m", SCHEMA, ClientOptions(signature="nope"))
+        ScoringClient("http://h" if len(options) == 1 else "h", "m", SCHEMA, ClientOptions(**options))
+
+
+def test_protocol_must_be_one():
+    with pytest.raises(ValueError, match="'smtp': allowed are rest, grpc"):
+        ScoringClient("http://h", "m", SCHEMA, ClientOptions(protocol="smtp"))
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_QUICKACK"), reason="not on this platform")
+def test_answers_are_acknowledged_at_once(monkeypatch):
+    """The option counts for a while only, so it is set for each answer."""
+    found = []
+    plain = socket.socket.setsockopt
+
+    def setsockopt(sock, level, option, value):
+        found.append((level, option, value))
+        plain(sock, level, option, value)
+
+    monkeypatch.setattr(socket.socket, "setsockopt", setsockopt)
+    with ScriptedServer(score_items) as server:
+        client = server.client(version=1)
+        for _ in range(3):
+            client.score(request(1))
+    assert found.count((socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)) == 3
