@@ -10,12 +10,11 @@ import asyncio
 import functools
 import gc
 import os
-import signal
+import socket
 import sys
 import threading
 
 from absl import app, flags, logging
-from aiohttp import web
 
 from model_fn import quiet_tensorflow
 
@@ -24,6 +23,7 @@ quiet_tensorflow.import_quietly()
 
 import tensorflow as tf
 
+from serving.local_server.connections import Listener, bound_socket
 from serving.local_server.http_app import TRY_PATH, HttpApp, Limits
 from serving.local_server.metrics import Metrics
 from serving.local_server.model_config import (
@@ -33,7 +33,7 @@ from serving.local_server.model_config import (
     read_models,
     read_monitoring_path,
 )
-from serving.local_server.models import Models
+from serving.local_server.models import Models, holds_saved_model, versions_on_disk
 from serving.local_server.rest_api import RestApi
 from serving.local_server.servable import Servable
 from serving.local_server.try_page import TryPage
@@ -54,7 +54,10 @@ flags.DEFINE_string("monitoring_config_file", None, "Where metrics are found (Mo
 flags.DEFINE_integer("max_request_bytes", 64 << 20, "Size of a body; larger ones are answered with 413.", 1)
 flags.DEFINE_integer("max_queued_calls", 256, "Calls that may wait; more are answered with 503.", 1)
 
+# How long calls under way may take after SIGTERM, and a connection may be without a call.
 DRAIN_SECONDS = 30.0
+IDLE_SECONDS = 75.0
+LOADING_NICENESS = 19
 
 
 def model_configs() -> list[ModelConfig]:
@@ -66,38 +69,48 @@ def model_configs() -> list[ModelConfig]:
     else:
         configs = [ModelConfig(FLAGS.model_name, FLAGS.model_base_path)]
     for config in configs:
-        if not os.path.isdir(config.base_path):
-            raise ConfigError(f"model {config.name}: no folder {config.base_path}; export a model to it first")
+        _check_base_path(config)
     return configs
 
 
-def make_application(models: Models, metrics: Metrics) -> web.Application:
+def _check_base_path(config: ModelConfig) -> None:
+    path = config.base_path
+    if not os.path.isdir(path):
+        raise ConfigError(f"model {config.name}: no folder {path}; export a model to it first")
+    if holds_saved_model(path):
+        parent = os.path.dirname(os.path.abspath(path))
+        raise ConfigError(f"model {config.name}: {path} is a version; give the folder of versions, {parent}")
+    if not versions_on_disk(path):
+        logging.warning("model %s: %s has no version yet (a folder whose name is a number)", config.name, path)
+
+
+def make_app(models: Models, metrics: Metrics) -> HttpApp:
     """The application that the flags ask for."""
     path = FLAGS.monitoring_config_file
     limits = Limits(
         threads=FLAGS.rest_api_num_threads,
         queued_calls=FLAGS.max_queued_calls,
         request_bytes=FLAGS.max_request_bytes,
+        bytes_in_flight=4 * FLAGS.max_request_bytes,
         timeout_seconds=FLAGS.rest_api_timeout_in_ms / 1000,
     )
     monitoring_path = read_monitoring_path(path) if path else DEFAULT_MONITORING_PATH
-    return HttpApp(RestApi(models, metrics), metrics, TryPage(models), limits, monitoring_path).application()
+    return HttpApp(RestApi(models, metrics), metrics, TryPage(models), limits, monitoring_path)
 
 
-async def serve(application: web.Application, host: str, port: int) -> None:
-    """Listens until SIGTERM or SIGINT; then takes no more calls and ends when the last one is answered."""
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    runner = web.AppRunner(application, access_log=None, shutdown_timeout=DRAIN_SECONDS)
-    await runner.setup()
-    await web.TCPSite(runner, host, port).start()
-    host, port = runner.addresses[0][:2]
-    print(f"Serving at http://{host}:{port}; try it at http://{host}:{port}{TRY_PATH}")
+def tell_address(sock: socket.socket) -> None:
+    """Says where calls are taken."""
+    host, port = sock.getsockname()[:2]
+    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    print(f"Serving at {url}; try it at {url}{TRY_PATH}")
     print("This server is for trying out and for tests. In production use TensorFlow Serving.", flush=True)
-    await stop.wait()
-    logging.info("Stopping: the calls under way are answered first")
-    await runner.cleanup()
+
+
+def poll(models: Models, seconds: float) -> None:
+    """Looks for new versions again and again, at a priority that leaves the cores to calls."""
+    if hasattr(os, "setpriority") and sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOADING_NICENESS)
+    models.poll_every(seconds)
 
 
 def run(argv: list[str]) -> None:
@@ -107,20 +120,26 @@ def run(argv: list[str]) -> None:
     # Parsing JSON holds the interpreter's lock; the event loop should not wait the usual 5 ms for its turn.
     sys.setswitchinterval(0.0005)
     try:
+        # Bound first: that a port is taken must not be found out after minutes of loading.
+        sock = bound_socket(FLAGS.rest_api_host, FLAGS.rest_api_port)
         metrics = Metrics()
         load = functools.partial(Servable, timeout_ms=FLAGS.rest_api_timeout_in_ms)
         models = Models(model_configs(), metrics, load)
-        application = make_application(models, metrics)
-        models.poll()
-        # A collection of garbage looks at every object, and TensorFlow leaves a million: a quarter of a second in the
-        # middle of a call. Those live as long as the process, so it need not look at them; and a body makes some ten
-        # thousand lists, which the usual threshold of 700 would take for a reason to look around.
+        app_ = make_app(models, metrics)
+        # A collection of garbage looks at every object, and TensorFlow has a million: a quarter of a second in the
+        # middle of a call. They live as long as the process, so it need not look at them; what is loaded is looked at,
+        # or a closed version would stay. A body makes some ten thousand lists, which the usual threshold of 700 would
+        # take for a reason to look around.
+        gc.collect()
         gc.freeze()
         gc.set_threshold(100_000)
-        if FLAGS.file_system_poll_wait_seconds > 0:
-            seconds = FLAGS.file_system_poll_wait_seconds
-            threading.Thread(target=models.poll_every, args=(seconds,), name="poll", daemon=True).start()
-        asyncio.run(serve(application, FLAGS.rest_api_host, FLAGS.rest_api_port))
+        models.poll()
+        seconds = FLAGS.file_system_poll_wait_seconds
+        if seconds > 0:
+            threading.Thread(target=poll, args=(models, seconds), name="poll", daemon=True).start()
+        listener = Listener(sock, IDLE_SECONDS)
+        asyncio.run(listener.serve(app_.application(), functools.partial(tell_address, sock), DRAIN_SECONDS))
+        app_.close()
     except (ConfigError, OSError) as error:
         sys.exit(f"serving: {error}")
     models.stop()

@@ -45,7 +45,7 @@ class Metrics:
         self._histograms: dict[str, dict[Labels, _Histogram]] = {}
 
     def count_request(self, model: str, api: str, code: Code, seconds: float) -> None:
-        """Counts an answered call and its time from the first byte to the answer."""
+        """Counts a call by what became of it; of an answered one the time from its headers to the answer as well."""
         self._count(REQUEST_COUNT, (("model_name", model), ("status", code.name)), 1)
         if code == Code.OK:
             labels = (("model_name", model), ("API", api), ("entrypoint", "REST"))

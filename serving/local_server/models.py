@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import gc
 import os
 import threading
 import time
@@ -21,6 +22,7 @@ AVAILABLE = "AVAILABLE"
 LOADING = "LOADING"
 END = "END"
 
+MAX_VERSION = (1 << 63) - 1
 SAVED_MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt")
 
 Loader = Callable[[str, int, str], Servable]
@@ -82,7 +84,7 @@ class Models:
                 loaded.users -= 1
                 unused = loaded.retired and not loaded.users
             if unused:
-                loaded.servable.close()
+                _close(loaded.servable)
 
     def statuses(self, name: str, version: int | None = None) -> dict[int, VersionState]:
         """State of each version of a model, the newest first, or of one. Raises ServingError where there is none."""
@@ -129,18 +131,18 @@ class Models:
         return versions[version]
 
     def _refresh(self, config: ModelConfig) -> None:
-        wanted = config.policy.chosen(versions_on_disk(config.base_path))
+        paths = versions_on_disk(config.base_path)
+        wanted = config.policy.chosen(paths)
         for version in wanted:
             if version not in self._loaded[config.name]:
-                self._try_to_load(config, version)
+                self._try_to_load(config, version, paths[version])
         loaded = self._loaded[config.name]
         # The old versions answer until all the new ones can.
         if wanted and all(version in loaded for version in wanted):
             for version in loaded.keys() - set(wanted):
                 self._drop(config.name, version)
 
-    def _try_to_load(self, config: ModelConfig, version: int) -> None:
-        path = os.path.join(config.base_path, str(version))
+    def _try_to_load(self, config: ModelConfig, version: int, path: str) -> None:
         stamp = folder_stamp(path)
         states = self._states[config.name]
         if version in states and states[version].stamp == stamp:
@@ -170,7 +172,7 @@ class Models:
             loaded.retired = True
             unused = not loaded.users
         if unused:
-            loaded.servable.close()
+            _close(loaded.servable)
         logging.info("Model %s: version %d is no longer served", name, version)
 
     def _set_state(self, name: str, version: int, state: VersionState) -> None:
@@ -178,15 +180,29 @@ class Models:
             self._states[name][version] = state
 
 
-def versions_on_disk(base_path: str) -> list[int]:
-    """Numbers of the version folders that hold a SavedModel. A folder still being written has none yet."""
-    return [
-        int(entry.name)
-        for entry in os.scandir(base_path)
-        if entry.name.isascii()
-        and entry.name.isdigit()
-        and any(os.path.exists(os.path.join(entry.path, file)) for file in SAVED_MODEL_FILES)
-    ]
+def _close(servable: Servable) -> None:
+    servable.close()
+    # A graph is a circle of references: left to itself, it stays until the next collection, which may be far away.
+    gc.collect()
+
+
+def versions_on_disk(base_path: str) -> dict[int, str]:
+    """Folders that hold a SavedModel, by version number, which may have leading zeros.
+
+    One still being written has none. As in TensorFlow Serving, a name that is no number of 64 bits is no version.
+    """
+    found = {}
+    for entry in sorted(os.scandir(base_path), key=lambda entry: entry.name):
+        if not (entry.name.isascii() and entry.name.isdigit()) or int(entry.name[:40]) > MAX_VERSION:
+            continue
+        if holds_saved_model(entry.path):
+            found[int(entry.name)] = entry.path
+    return found
+
+
+def holds_saved_model(path: str) -> bool:
+    """Whether a folder is a version."""
+    return any(os.path.exists(os.path.join(path, file)) for file in SAVED_MODEL_FILES)
 
 
 def folder_stamp(path: str) -> tuple[tuple[str, int, int], ...]:

@@ -23,6 +23,9 @@ _BUFFERS: dict[str, tuple[str, type, type]] = {
     "double": ("d", np.float64, np.float64),
 }
 
+# A parser keeps a buffer of the size of its largest body; one of more than this is given back.
+_KEPT_BYTES = 1 << 20
+
 # What is left of a body without these bytes is its frame: brackets, commas, and keys without their digits.
 _NOT_FRAME = b"0123456789+-.eE \t\n\r"
 
@@ -64,6 +67,9 @@ def parse(
         expected = _object_frame({key: frames[key] for key in document})
     except (ValueError, KeyError, TypeError, AttributeError, RuntimeError, ServingError):
         return None
+    finally:
+        if len(body) > _KEPT_BYTES:
+            _PARSERS.mine = simdjson.Parser()
     # A buffer does not tell where lists begin in it.
     return (name, found) if body.translate(None, _NOT_FRAME) == expected.translate(None, _NOT_FRAME) else None
 

@@ -18,11 +18,13 @@ from serving.local_server.examples_json import classify_answer, parse_examples, 
 from serving.local_server.metrics import Metrics
 from serving.local_server.models import Models
 from serving.local_server.predict_json import parse_predict, predict_answer
-from serving.local_server.status import Code, ServingError, invalid_argument
+from serving.local_server.status import invalid_argument
 
 API_PATH = re.compile(r"/v1/.*", re.IGNORECASE)
 _VERSION = r"(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
-_CALL_PATH = re.compile(rf"/v1/models/(?P<name>[^/:]+){_VERSION}:(?P<method>classify|regress|predict)", re.IGNORECASE)
+_CALL_PATH = re.compile(
+    rf"/v1/models/(?P<name>[^/:]+){_VERSION}:(?P<method>(?-i:classify|regress|predict))", re.IGNORECASE
+)
 _LOOK_PATH = re.compile(rf"/v1/models(?:/(?P<name>[^/:]+))?{_VERSION}(?:/(?P<metadata>metadata))?", re.IGNORECASE)
 _MAX_VERSION = (1 << 63) - 1
 # protobuf 5 gave the argument that writes out defaults another name.
@@ -66,7 +68,7 @@ def parse_address(http_method: str, path: str) -> Address:
         raise invalid_argument("Missing model name in request.")
     method = parts.get("method") or ("metadata" if parts.get("metadata") else "status")
     label = unquote(parts["label"]) if parts["label"] else None
-    return Address(unquote(parts["name"]), version, label, method.lower())
+    return Address(unquote(parts["name"]), version, label, method)
 
 
 class RestApi:
@@ -83,16 +85,7 @@ class RestApi:
 
     def call(self, address: Address, body: bytes) -> bytes:
         """Answer of a predict, classify or regress call. Raises ServingError."""
-        start = time.monotonic()
-        code = Code.OK
-        try:
-            return self._calls[address.method](address, body)
-        except ServingError as error:
-            code = error.code
-            raise
-        finally:
-            api = address.method.capitalize()
-            self._metrics.count_request(address.name, api, code, time.monotonic() - start)
+        return self._calls[address.method](address, body)
 
     def status(self, address: Address) -> bytes:
         """State of a model's versions. Like TensorFlow Serving it does not look at a label. Raises ServingError."""

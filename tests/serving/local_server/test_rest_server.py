@@ -194,7 +194,7 @@ def test_metrics_count_calls_under_the_names_of_tensorflow_serving(server):
 
     ok = (":tensorflow:serving:request_count{", 'model_name="toy"', 'status="OK"')
     bad = (":tensorflow:serving:request_count{", 'model_name="toy"', 'status="INVALID_ARGUMENT"')
-    latency = (":tensorflow:serving:request_latency_count{", 'API="Predict"', 'entrypoint="REST"')
+    latency = (":tensorflow:serving:request_latency_count{", 'API="predict"', 'entrypoint="REST"')
     before = [count(*labels) for labels in (ok, bad, latency)]
     check_good(server)
     server.call("POST", PREDICT, b"{")
