@@ -9,13 +9,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import yaml
+from google.protobuf import text_format
 from served_model_examples import make_trained
+from tensorflow_serving.config import model_server_config_pb2
 
 from features import names, schema_file
 from features.vocabulary import Vocabulary
-from serving.local_server import model_config, predict_json
+from serving.local_server import metrics, model_config, predict_json
 from serving.local_server.examples_json import parse_examples
 from serving.local_server.servable import Servable
+from serving.local_server.status import Code
 
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SCHEMA = schema_file.load(names.ALICCP)
@@ -77,17 +80,75 @@ def test_the_serialized_examples_of_the_page_are_its_json(servable):
             np.testing.assert_allclose(found[key], values, rtol=1e-6)
 
 
+FOLDER = os.path.join(REPOSITORY, "serving")
+
+
+def read(name):
+    with open(os.path.join(FOLDER, name), encoding="utf-8") as file:
+        return file.read()
+
+
+def flags_of(arguments):
+    return dict(argument.removeprefix("--").partition("=")[::2] for argument in arguments)
+
+
 def test_configuration_files():
-    folder = os.path.join(REPOSITORY, "serving")
-    (model,) = model_config.read_models(os.path.join(folder, "models.config"))
+    (model,) = model_config.read_models(os.path.join(FOLDER, "models.config"))
     assert (model.name, model.base_path, model.policy.latest) == ("esmm", "/models/esmm", 2)
-    path = model_config.read_monitoring_path(os.path.join(folder, "monitoring.config"))
+    assert not model.labels  # a server with labels and without the flag does not start
+    path = model_config.read_monitoring_path(os.path.join(FOLDER, "monitoring.config"))
     assert path == "/monitoring/prometheus/metrics"
-    with open(os.path.join(folder, "compose.yaml"), encoding="utf-8") as file:
-        service = yaml.safe_load(file)["services"]["serving"]
+    service = yaml.safe_load(read("compose.yaml"))["services"]["serving"]
     assert service["image"] == "tensorflow/serving:2.15.1"
     mounted = {volume.split(":")[-2] for volume in service["volumes"]}
-    for flag in ("--model_config_file", "--monitoring_config_file"):
-        (value,) = [part.split("=")[1] for part in service["command"] if part.startswith(flag + "=")]
-        assert value in mounted
-        assert os.path.exists(os.path.join(folder, os.path.basename(value)))
+    flags = flags_of(service["command"])
+    for flag in ("model_config_file", "monitoring_config_file"):
+        assert flags[flag] in mounted
+        assert os.path.exists(os.path.join(FOLDER, os.path.basename(flags[flag])))
+    assert "AVAILABLE" in service["healthcheck"]["test"][-1]
+
+
+def test_labels_name_versions_that_are_loaded_and_the_flag_that_they_need():
+    (model,) = model_config.read_models(os.path.join(FOLDER, "models_with_labels.config"))
+    assert set(model.labels.values()) == model.policy.specific
+    assert "--allow_version_labels_for_unavailable_models" in read("models_with_labels.config")
+
+
+def test_kubernetes_manifests():
+    config, deployment, service = yaml.safe_load_all(read("kubernetes.yaml"))
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    flags = flags_of(container["args"])
+    folder = next(mount["mountPath"] for mount in container["volumeMounts"] if mount["name"] == "config")
+    for flag in ("model_config_file", "monitoring_config_file"):
+        assert os.path.dirname(flags[flag]) == folder and os.path.basename(flags[flag]) in config["data"]
+    assert "allow_version_labels_for_unavailable_models" in flags
+    labels = text_format.Parse(config["data"]["models.config"], model_server_config_pb2.ModelServerConfig())
+    (model,) = labels.model_config_list.config
+    assert set(model.version_labels.values()) == set(model.model_version_policy.specific.versions)
+    path = container["readinessProbe"]["httpGet"]["path"]
+    assert path == f"/v1/models/{model.name}/labels/stable/metadata" and "stable" in model.version_labels
+    assert service["spec"]["selector"] == deployment["spec"]["template"]["metadata"]["labels"]
+    ports = {port["name"] for port in container["ports"]}
+    assert {port["targetPort"] for port in service["spec"]["ports"]} == ports
+
+
+def test_metrics_of_dashboard_and_alerts_are_those_that_servers_have(servable):
+    counted = metrics.Metrics()
+    counted.count_request("esmm", "predict", Code.OK, 0.01)
+    counted.count_run("esmm", "predict", 0.01)
+    counted.count_load("/models/esmm/1", Code.OK, 1.0)
+    there = {line.split("{")[0] for line in counted.text().splitlines() if line.startswith(":")}
+    dashboard, alerts = read("grafana_dashboard.json"), read("alerts.yaml")
+    rules = [rule for group in yaml.safe_load(alerts)["groups"] for rule in group["rules"]]
+    expressions = [target["expr"] for panel in json.loads(dashboard)["panels"] for target in panel["targets"]]
+    for expression in expressions + [rule["expr"] for rule in rules]:
+        asked = re.findall(r'__name__="([^"]+)"', expression)
+        assert asked and set(asked) <= there, expression
+    assert all(rule["annotations"]["summary"] and rule["annotations"]["action"] for rule in rules)
+
+
+def test_batching_is_never_set_to_copy_rows():
+    settings = [line for line in read("batching_parameters.txt").splitlines() if not line.startswith("#")]
+    assert settings[0] == "max_batch_size { value: 1024 }" and not any(
+        "allowed_batch_sizes" in line for line in settings
+    )
