@@ -82,10 +82,10 @@ def of_requests(requests: Iterable[dict[str, list]], known: Vocabulary, most: in
         known: the vocabulary that the model was trained with.
         most: requests to look at.
     """
-    counts = {field.name: FieldCounts() for field in known.schema.fields}
+    counts = {field.name: FieldCounts() for field in known.schema.id_fields}
     for request in itertools.islice(requests, most):
         candidates = max((len(request.get(field.name, [])) for field in known.schema.impression_fields), default=0)
-        for field in known.schema.fields:
+        for field in known.schema.id_fields:
             given = request.get(field.name, [])
             rows = [given] if field.is_context else given or [[]] * candidates
             ids = [_new_ids(field, row if isinstance(row, list) else [row], known) for row in rows]
@@ -98,9 +98,9 @@ def of_records(paths: Sequence[str], known: Vocabulary, most: int) -> dict[str, 
     schema, spec = known.schema, parse_spec.record_spec(known.schema)
     zipped = "GZIP" if paths[0].endswith(names.GZIP_SUFFIX) else ""
     dataset = tf.data.TFRecordDataset(list(paths), zipped).take(most).batch(256)
-    counts = {field.name: FieldCounts() for field in schema.fields}
+    counts = {field.name: FieldCounts() for field in known.schema.id_fields}
     for batch in dataset.map(lambda serialized: tf.io.parse_example(serialized, spec)):
-        for field in schema.fields:
+        for field in known.schema.id_fields:
             column = batch[field.name]
             ids = [np.asarray(row).reshape(-1) for row in _rows(field, column)]
             counts[field.name].add(ids, schema.missing_id(field), schema.oov_id(field))

@@ -45,7 +45,8 @@ def compare() -> list[Pair]:
     trained = of_records(records, known, FLAGS.max_records)
     unknown = _unknown_shares()
     return [
-        Pair(field, served[field.name], trained[field.name], unknown.get(field.name)) for field in known.schema.fields
+        Pair(field, served[field.name], trained[field.name], unknown.get(field.name))
+        for field in known.schema.id_fields
     ]
 
 
