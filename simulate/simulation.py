@@ -24,6 +24,8 @@ from storage import ownership
 SIMULATION_FILE = "simulation.json"
 MALFORMED_FILE = "malformed.json"
 TEMPORARY_SUFFIX = ".tmp"
+# So that days can be read together: no two impressions of a split have one id.
+SAMPLE_IDS_OF_DAY = 10**9
 _COMMAND = "python -m simulate"
 
 # E_O[p_conversion] / E_D[p_conversion] = exp(covariance of the two logits) where rates are small, so that a logit is a
@@ -192,7 +194,7 @@ class _Writer:
         self, split: str, start: int, stop: int, summary: Summary, files: tuple[_File, _File, _File]
     ) -> None:
         skeleton, common, truth_file = files
-        first_id = summary.impressions + 1
+        first_id = self._world.day * SAMPLE_IDS_OF_DAY + summary.impressions + 1
         keys = self._world.context_keys(split, start, stop)
         requests = self._world.draw(split, start, stop)
         truth = self._interest.truth(requests)
