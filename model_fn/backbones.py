@@ -55,6 +55,7 @@ def _group_towers(
         ]
         inputs = Representation(embedded.requests, *(side_by_side(side) if side else None for side in sides))
         parts.append(layers.stack(inputs, settings.layers_of_group(group), f"group_{group}"))
+    parts += [Representation(embedded.requests, None, vector) for vector in embedded.attended]
     return join(embedded.requests, parts)
 
 

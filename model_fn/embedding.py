@@ -8,14 +8,15 @@ the optimizer needs. Nothing in a step grows with the table.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import tensorflow as tf
 
 from features.schema import Schema
-from model_fn import dense, lookup
+from model_fn import attention, dense, lookup
 from model_fn.hyperparameters import AUTO, Hyperparameters
 from model_fn.lookup import Lookup
-from model_fn.representation import Features, Representation, Requests, side_by_side
+from model_fn.representation import Features, Representation, Requests, join, side_by_side
 
 TABLE = "embedding_table"
 
@@ -30,12 +31,21 @@ class Embedded:
             numbers, [requests or impressions, numbers + 1].
         everything: the same side by side.
         looked_up: float32 [n, embedding_size], the rows that the batch uses; in training each of them once.
+        attended: what attention found in histories, which is in `everything` as well.
     """
 
     requests: Requests
     fields: dict[str, tf.Tensor]
     everything: Representation
     looked_up: tf.Tensor
+    attended: tuple[tf.Tensor, ...] = ()
+
+    def with_attended(self, vectors: Sequence[tf.Tensor]) -> Embedded:
+        """The same with vectors of impressions beside their fields: float32 [impressions, embedding_size] each."""
+        beside = [Representation(self.requests, None, vector) for vector in vectors]
+        return dataclasses.replace(
+            self, everything=join(self.requests, [self.everything, *beside]), attended=tuple(vectors)
+        )
 
 
 def embed(
@@ -49,7 +59,10 @@ def embed(
     context_bags = requests.count * len(lookup.context_fields(schema))
     bags = context_bags + requests.impressions * len(lookup.impression_fields(schema))
     beside = dense.columns(features, schema)
-    return _embedded(requests, schema, _sparse_product(found, rows, bags), context_bags, rows, beside)
+    embedded = _embedded(requests, schema, _sparse_product(found, rows, bags), context_bags, rows, beside)
+    if not settings.attention:
+        return embedded
+    return embedded.with_attended(attention.attended(found, rows, embedded.fields, schema, settings))
 
 
 def _embedded(

@@ -72,6 +72,21 @@ def parse_group_layers(text: str) -> dict[str, tuple[int, ...]]:
     return found
 
 
+def parse_attention(text: str) -> list[tuple[str, str]]:
+    """Histories and their candidates from "history:item,shops:shop".
+
+    Raises:
+        ValueError: a part that is not FIELD:CANDIDATE, or a history twice.
+    """
+    found: dict[str, str] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        history, colon, candidate = (word.strip() for word in part.partition(":"))
+        if not (history and colon and candidate) or history in found:
+            raise ValueError(f"{part!r}: each history is written once, as in history:item,shops:shop")
+        found[history] = candidate
+    return list(found.items())
+
+
 def _numbers(value: str | Iterable[Any], kind: Callable[[Any], Any]) -> tuple:
     parts = filter(None, (part.strip() for part in value.split(","))) if isinstance(value, str) else value
     return tuple(kind(part) for part in parts)
@@ -99,6 +114,7 @@ _AT_LEAST_0: tuple[str, ...] = (
     "cvr_tower_wgt",
     "counterfactual_wgt",
     "global_wgt",
+    "attention_length",
     "balance_wgt",
     "in_request_wgt",
     "propensity_power",
@@ -153,6 +169,12 @@ class Hyperparameters:
     embedding_size: int = _setting(16, "Width of the embedding table.")
     embedding_range: float = _setting(0.01, "Initial values of the table are uniform between minus and plus this.")
     combiner: str = _setting(SUM, "How the weighted rows of a field with many values become one vector.", COMBINERS)
+    attention: str = _setting(
+        "",
+        "HISTORY:CANDIDATE,...: attention of an impression's field over a context's field of kind many, beside its "
+        "pooled vector, as 110_14:207; empty: none.",
+    )
+    attention_length: int = _setting(100, "Ids of a history that attention looks at, the first ones; 0: all.")
     deep_layers: tuple[int, ...] = _setting((256, 128), "Units of each tower's hidden layers, comma separated.")
     dropout: tuple[float, ...] = _setting(
         (), "Drop rate (not keep rate) after each hidden layer of a tower, comma separated; empty: none."
@@ -266,6 +288,10 @@ class Hyperparameters:
         self._demand("ctr_task_wgt", 0 <= self.ctr_task_wgt <= 1, "0 to 1")
 
     def _check_layers(self) -> None:
+        try:
+            parse_attention(self.attention)
+        except ValueError as error:
+            raise ValueError(f"attention {self.attention!r}: {error}") from error
         try:
             group_layers = parse_group_layers(self.group_layers)
         except ValueError as error:

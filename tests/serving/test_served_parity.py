@@ -1,10 +1,13 @@
 """The served model against the way of training: preprocessing's rules in plain Python, records, the same weights."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from served_model_examples import (
+    SETTINGS,
     Reference,
     Served,
     make_trained,
@@ -45,6 +48,20 @@ def test_random_requests(model):
     # Else parity would be easy.
     assert len(np.unique(scores.round(3))) > len(scores) / 2
     for raw in requests:
+        check_parity(model, raw)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"backbone": "dcn", "cross_rank": 3, "model": "dcmt"},
+        {"attention": "history:item,queries:brand", "attention_length": 2, "model": "ddpo"},
+    ],
+)
+def test_crosses_attention_and_third_towers(tmp_path, changes):
+    trained = make_trained(str(tmp_path / "trained"), make_vocabulary(SCHEMA), dataclasses.replace(SETTINGS, **changes))
+    model = Reference(trained), Served(trained.export(str(tmp_path / "export")), SCHEMA)
+    for raw in random_raw_requests(SCHEMA, 20, seed=5):
         check_parity(model, raw)
 
 
