@@ -233,16 +233,20 @@ def _cells(groups: Sequence[Sequence[Run]], cells: int) -> Iterator[Arrays]:
     yield from ({} for _ in range(done, cells))
 
 
-def _places(job: Job, channel: str, sender: str, cell: int) -> list[FilePart]:
+def _cell(job: Job, channel: str, sender: str, cell: int) -> Arrays:
+    """Task and number of the files that have a cell, in order, and begin and end of their ranges."""
     edges = job.load(_index_edges(channel, sender))
     begin, end = int(edges[cell]), int(edges[cell + 1])
-    if begin == end:
-        return []
-    found = segments.read(_index_path(job, channel, sender), begin, end)
-    columns = (found[name].tolist() for name in ("task", "number", "begin", "end"))
+    return segments.read(_index_path(job, channel, sender), begin, end) if begin < end else {}
+
+
+def _places(job: Job, channel: str, sender: str, cell: int, first: int = 0, last: int | None = None) -> list[FilePart]:
+    """The ranges of a cell, from the first to before the last."""
+    found = _cell(job, channel, sender, cell)
+    columns = (found[name][first:last].tolist() for name in ("task", "number", "begin", "end")) if found else ((),) * 4
     return [
-        FilePart(_run_path(job, channel, sender, task, number), first, last)
-        for task, number, first, last in zip(*columns, strict=True)
+        FilePart(_run_path(job, channel, sender, task, number), begin, end)
+        for task, number, begin, end in zip(*columns, strict=True)
     ]
 
 
@@ -269,7 +273,10 @@ def plan_regrouping(job: Job, channel: str, sender: str) -> list[Regrouping]:
     """Tasks: the buckets of a channel, each in slices that fit in memory."""
     tasks: list[Regrouping] = []
     for bucket in range(layout(job, channel).buckets):
-        sizes = np.array([part.size for part in _places(job, channel, sender, bucket)], np.int64)
+        found = _cell(job, channel, sender, bucket)
+        if not found:
+            continue
+        sizes = found["end"] - found["begin"]
         slices = (np.cumsum(sizes) - sizes) // _BYTES_PER_REGROUP
         edges = [*np.flatnonzero(np.diff(slices, prepend=-1)).tolist(), len(sizes)]
         tasks += [Regrouping(channel, sender, bucket, *pair) for pair in itertools.pairwise(edges)]
@@ -281,7 +288,7 @@ def regroup(job: Job, number: int, task: Regrouping) -> list[Run]:
     plan = layout(job, task.channel)
     first_key = task.bucket * plan.width
     by_key: list[list[bytes]] = [[] for _ in range(plan.keys_of(task.bucket))]
-    for part in _places(job, task.channel, task.sender, task.bucket)[task.first : task.last]:
+    for part in _places(job, task.channel, task.sender, task.bucket, task.first, task.last):
         for key, payload in _labelled(storage.read(part.path, part.begin, part.end)):
             by_key[key - first_key].append(payload)
     edges = np.zeros(len(by_key) + 1, np.int64)
