@@ -100,7 +100,9 @@ def test_overwriting_and_refusals(store, out):
     run("preprocess", *flags, "--overwrite", "--min_count=3")
     assert records(f"{store}/again").keys() == records(out).keys() and records(f"{store}/again") != records(out)
     assert "is the same place as" in run("preprocess", flags[0], f"--output_dir={store}/raw/", status=1)
-    assert "holds files that no run" in run("preprocess", flags[0], f"--output_dir={store}", status=1)
+    assert "holds --input_dir" in run("preprocess", flags[0], f"--output_dir={store}", status=1)
+    storage.write(f"{store}/foreign/notes.txt", [b"mine"])
+    assert "holds files that no run" in run("preprocess", flags[0], f"--output_dir={store}/foreign", status=1)
 
 
 def test_vocabulary_and_schema_may_be_remote(store, out):
