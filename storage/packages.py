@@ -16,12 +16,14 @@ def refuse_shadowed() -> None:
     Raises:
         ImportError: the same, outside of `python -m`.
     """
+    here = os.path.realpath(os.getcwd())
     for name in filter(lambda name: os.path.isdir(os.path.join(_ROOT, name)), _PACKAGES):
         found = importlib.util.find_spec(name)
-        place = os.path.dirname(os.path.abspath(found.origin)) if found and found.origin else ""
-        if place and os.path.realpath(place) != os.path.realpath(os.path.join(_ROOT, name)):
+        origin = os.path.realpath(found.origin) if found and found.origin else ""
+        hiding = (os.path.join(here, name, "__init__.py"), os.path.join(here, f"{name}.py"))
+        if here != os.path.realpath(_ROOT) and origin in hiding:
             line = (
-                f"{place}: hides the package {name} of {_ROOT}, since Python looks in the "
+                f"{origin}: hides the package {name} of {_ROOT}, since Python looks in the "
                 "working directory first; start the command in another folder, or rename this one"
             )
             # While `python -m` looks for the module, its name is not there yet.

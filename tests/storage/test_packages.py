@@ -26,7 +26,7 @@ def test_a_package_hidden_by_a_folder_of_its_name_is_named_in_a_line(tmp_path, c
         check=False,
     )
     assert made.returncode == 1
-    assert made.stderr.startswith(f"{tmp_path}/{hiding}: hides the package {hiding} of {ROOT}")
+    assert made.stderr.startswith(f"{tmp_path}/{hiding}/__init__.py: hides the package {hiding} of {ROOT}")
     assert len(made.stderr.strip().splitlines()) == 1
 
 
@@ -35,3 +35,12 @@ def test_a_folder_of_data_hides_nothing(tmp_path):
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     arguments = [sys.executable, "-c", "import simulate"]
     subprocess.run(arguments, cwd=tmp_path, env=environment, check=True)
+
+
+def test_a_script_beside_a_module_of_such_a_name_runs(tmp_path):
+    (tmp_path / "scripts").mkdir()
+    (tmp_path / "scripts" / "simulate.py").write_text("")
+    (tmp_path / "scripts" / "run.py").write_text("import preprocess")
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    for folder in (ROOT, tmp_path / "scripts" / ".."):
+        subprocess.run([sys.executable, tmp_path / "scripts" / "run.py"], cwd=folder, env=environment, check=True)
