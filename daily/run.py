@@ -46,6 +46,9 @@ def run(options: Options, say: Say) -> None:
         for day in found:
             if day.done(PUBLISH):
                 continue
+            if later := _later_than(day):
+                say(f"{day.date}: passed over: {later} is done already, and an older model must not follow it")
+                continue
             parent = parent_of(day)
             _run_day(options, day, parent, say)
             _publish(options, day, say)
@@ -56,6 +59,12 @@ def parent_of(day: Day) -> Day | None:
     """The last day before it whose model was accepted."""
     before = [other for other in days.made(day.root) if other.date < day.date and other.accepted()]
     return before[-1] if before else None
+
+
+def _later_than(day: Day) -> str:
+    """The date of a later day that is done; empty: none."""
+    dates = [other.date for other in days.made(day.root) if other.date > day.date and other.done(PUBLISH)]
+    return dates[0] if dates else ""
 
 
 def _run_day(options: Options, day: Day, parent: Day | None, say: Say) -> None:
@@ -120,10 +129,12 @@ def rollback(options: Options, say: Say) -> None:
     """
     ownership.refuse_foreign(options.output_root, COMMAND, "output_root")
     with lock.held(options.output_root, COMMAND, "output_root"):
-        withdrawn, now = served.withdraw(options.output_root)
+        withdrawn, now = served.last_two(options.output_root)
         for day in days.made(options.output_root):
             verdict = day.verdict()
             if verdict and os.path.basename(verdict.get("version") or "") == withdrawn:
+                # First: killed in between, the next --rollback withdraws the same version.
                 reasons = [*verdict["reasons"], "withdrawn by --rollback"]
                 days.write_json(day.gate_file, {**verdict, "accepted": False, "reasons": reasons})
                 say(f"{day.date}: withdrawn; {now} is served again")
+        served.withdraw(options.output_root, withdrawn)

@@ -28,8 +28,8 @@ def publish(root: str, candidate: str) -> str:
     return version
 
 
-def withdraw(root: str) -> tuple[str, str]:
-    """Moves the newest version out; returns its name and the one that is served then.
+def last_two(root: str) -> tuple[str, str]:
+    """The newest version, and the one that is served without it.
 
     Raises:
         ValueError: there is none before it.
@@ -39,8 +39,12 @@ def withdraw(root: str) -> tuple[str, str]:
         raise ValueError(
             f"--rollback: {os.path.join(root, SERVED)} holds {len(found)} versions, so there is none to go back to"
         )
-    storage.move(os.path.join(root, SERVED, found[-1]), os.path.join(root, WITHDRAWN, found[-1]))
     return found[-1], found[-2]
+
+
+def withdraw(root: str, version: str) -> None:
+    """Moves a version out of the served folder."""
+    storage.move(os.path.join(root, SERVED, version), os.path.join(root, WITHDRAWN, version))
 
 
 def keep_newest(root: str, count: int) -> None:

@@ -154,6 +154,15 @@ def test_rollback_serves_the_version_before(options, ran):
         run.rollback(options, print)
 
 
+def test_a_day_that_comes_late_is_passed_over(options, ran, tmp_path):
+    run.run(options, print)
+    (tmp_path / "log" / "2026-01-03").mkdir()
+    ran.clear()
+    (line,) = lines_of(options)
+    assert line.startswith("2026-01-03: passed over: 2026-01-04 is done already") and not ran
+    assert served.latest(options.output_root) == "1004"
+
+
 def test_a_folder_of_something_else_is_refused(options, ran, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").write_text("mine")
