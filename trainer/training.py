@@ -24,6 +24,7 @@ from trainer import (
     own_vocabulary,
     progressive,
     run_config,
+    small_log,
     training_graph,
 )
 from trainer.data_dir import DataDir
@@ -127,6 +128,8 @@ def _settings(
         settings = settings.for_run(_planned_steps(options, data, config))
     if config.is_chief:
         model_dir.save(options.model_dir, settings, data)
+        if advice := small_log.advice(options, int(data.totals(names.TRAIN).get("impressions", 0))):
+            say(advice)
     return settings
 
 

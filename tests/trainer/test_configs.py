@@ -35,6 +35,7 @@ def test_there_is_one_for_each_seed_and_a_recommendation():
         "paddlerec_escm2_dr.flags",
         "easyrec_esmm.flags",
         "recommended.flags",
+        "small.flags",
     }
 
 
