@@ -45,7 +45,7 @@ def model_fn(
     training = mode == ModeKeys.TRAIN
     net = network.build(features, params["schema"], params["vocabulary_size"], settings, training)
     if mode == ModeKeys.PREDICT:
-        return tf_estimator.EstimatorSpec(mode, predictions=_predictions(features, net))
+        return tf_estimator.EstimatorSpec(mode, predictions=_predictions(features, net, settings))
     truth = _labels(labels or {})
     floor = propensity.floor(truth.click, settings, training)
     known = propensity.known(features, settings) if training else None
@@ -64,15 +64,16 @@ def model_fn(
     return tf_estimator.EstimatorSpec(mode, loss=loss, eval_metric_ops=found)
 
 
-def _predictions(features: Features, net: Network) -> dict[str, tf.Tensor]:
-    found = network.scores(net.logits)
+def _predictions(features: Features, net: Network, settings: Hyperparameters) -> dict[str, tf.Tensor]:
+    found = network.scores(net.logits, settings.negative_sampling_rate)
     if names.SAMPLE_ID in features:
         found[names.SAMPLE_ID] = features[names.SAMPLE_ID].values
     return found
 
 
 def _labels(labels: dict[str, tf.RaggedTensor]) -> losses.Labels:
-    return losses.Labels(*(tf.cast(labels[name].values, tf.float32) for name in (names.CLICK, names.CONVERSION)))
+    """The labels, and the weight where the log has one."""
+    return losses.Labels(*(tf.cast(labels[name].values, tf.float32) for name in names.LABELS if name in labels))
 
 
 def _summarize(loss: tf.Tensor, parts: dict[str, tf.Tensor], diagnostics: dict[str, tf.Tensor]) -> None:

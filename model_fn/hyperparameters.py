@@ -166,6 +166,12 @@ class Hyperparameters:
         0.0, "Weight of the listwise losses within requests, beside L_CTR and beside L_CTCVR; 0: none."
     )
 
+    negative_sampling_rate: float = _setting(
+        1.0,
+        "Share of the impressions without click that the log kept, 0 excluded to 1: scores are corrected for it, in "
+        "infer and export; metrics stay those of the log.",
+    )
+
     embedding_size: int = _setting(16, "Width of the embedding table.")
     embedding_range: float = _setting(0.01, "Initial values of the table are uniform between minus and plus this.")
     combiner: str = _setting(SUM, "How the weighted rows of a field with many values become one vector.", COMBINERS)
@@ -285,6 +291,7 @@ class Hyperparameters:
             self._demand(name, getattr(self, name) >= 0, "0 or more")
         for name in _BELOW_1:
             self._demand(name, 0 <= getattr(self, name) < 1, "0 or more, less than 1")
+        self._demand("negative_sampling_rate", 0 < self.negative_sampling_rate <= 1, "more than 0, at most 1")
         self._demand("ctr_task_wgt", 0 <= self.ctr_task_wgt <= 1, "0 to 1")
 
     def _check_layers(self) -> None:

@@ -45,10 +45,14 @@ class Logits(NamedTuple):
 
 
 class Labels(NamedTuple):
-    """Labels of impressions: float32 [n], 0 or 1; a conversion is one of a click."""
+    """Labels of impressions: float32 [n], 0 or 1; a conversion is one of a click.
+
+    `weight` is what each impression counts for, float32 [n]; None: all count once.
+    """
 
     click: tf.Tensor
     conversion: tf.Tensor
+    weight: tf.Tensor | None = None
 
 
 def log_sigmoid(logits: tf.Tensor) -> tf.Tensor:
@@ -74,19 +78,20 @@ def cross_entropy(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
 
 def ctr_loss(labels: Labels, ctr: tf.Tensor) -> tf.Tensor:
     """L_CTR = 1/|D| sum_D BCE(o, sigmoid(a)): scalar."""
-    return mean(cross_entropy(labels.click, ctr))
+    return mean(cross_entropy(labels.click, ctr), labels.weight)
 
 
 def ctcvr_loss(labels: Labels, ctr: tf.Tensor, cvr: tf.Tensor) -> tf.Tensor:
     """L_CTCVR = 1/|D| sum_D BCE(o*r, sigmoid(a)*sigmoid(b)) (arXiv 1804.07931, equation 3): scalar."""
     log_p = log_sigmoid(ctr) + log_sigmoid(cvr)
     both = labels.click * labels.conversion
-    return -mean(both * log_p + (1.0 - both) * log_complement(log_p))
+    return -mean(both * log_p + (1.0 - both) * log_complement(log_p), labels.weight)
 
 
 def clicked_cvr_loss(labels: Labels, cvr: tf.Tensor) -> tf.Tensor:
     """1/|O| sum_O BCE(r, sigmoid(b)), 0 without clicks: scalar."""
-    return _over(labels.click * cross_entropy(labels.conversion, cvr), tf.reduce_sum(labels.click))
+    clicks = labels.click if labels.weight is None else labels.click * labels.weight
+    return _over(clicks * cross_entropy(labels.conversion, cvr), tf.reduce_sum(clicks))
 
 
 def propensity_weights(
@@ -109,7 +114,9 @@ def propensity_weights(
     return labels.click / propensity
 
 
-def in_request_loss(label: tf.Tensor, score: tf.Tensor, requests: Requests) -> tf.Tensor:
+def in_request_loss(
+    label: tf.Tensor, score: tf.Tensor, requests: Requests, weight: tf.Tensor | None = None
+) -> tf.Tensor:
     """1/|D| sum of -log softmax of the positives among the impressions of their request: scalar.
 
     In the spirit of the listwise part of JRC (Sheng et al., KDD 2023). In training a request is a piece of one.
@@ -118,22 +125,27 @@ def in_request_loss(label: tf.Tensor, score: tf.Tensor, requests: Requests) -> t
         label: [n], 1 for a positive.
         score: [n], log odds or log probability.
         requests: of the impressions.
+        weight: what each impression counts for; None: once.
     """
     # Constant: the softmax is the same whatever is taken off, so that its gradient would be a sum of rounding errors.
     top = tf.stop_gradient(requests.to_impressions(tf.math.unsorted_segment_max(score, *requests.segments())))
     total = tf.math.unsorted_segment_sum(tf.exp(score - top), *requests.segments())
-    return mean(label * (requests.to_impressions(tf.math.log(total)) - (score - top)))
+    return mean(label * (requests.to_impressions(tf.math.log(total)) - (score - top)), weight)
 
 
-def mean(values: tf.Tensor) -> tf.Tensor:
-    """Over all impressions: scalar."""
-    return _over(values, tf.cast(tf.size(values), tf.float32))
+def mean(values: tf.Tensor, weight: tf.Tensor | None = None) -> tf.Tensor:
+    """Over all impressions, each counting for its weight: scalar."""
+    if weight is None:
+        return _over(values, tf.cast(tf.size(values), tf.float32))
+    return _over(weight * values, tf.reduce_sum(weight))
 
 
-def weighted(weights: tf.Tensor, values: tf.Tensor, normalize: str) -> tf.Tensor:
-    """Sum of weights * values over the impressions or, normalized (SNIPS), over the sum of weights: scalar."""
-    count = tf.cast(tf.size(values), tf.float32)
-    return _over(weights * values, tf.reduce_sum(weights) if normalize == hyperparameters.SELF else count)
+def weighted(weights: tf.Tensor, values: tf.Tensor, normalize: str, weight: tf.Tensor | None = None) -> tf.Tensor:
+    """Mean of weights * values over the impressions or, normalized (SNIPS), over the sum of weights: scalar."""
+    if normalize != hyperparameters.SELF:
+        return mean(weights * values, weight)
+    weights = weights if weight is None else weights * weight
+    return _over(weights * values, tf.reduce_sum(weights))
 
 
 def _over(values: tf.Tensor, count: tf.Tensor) -> tf.Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import tensorflow as tf
@@ -51,12 +52,17 @@ def logits(
     return build(features, schema, vocabulary_size, hyperparameters, training).logits
 
 
-def scores(found: Logits) -> dict[str, tf.Tensor]:
-    """pCTR, pCVR and pCTCVR = pCTR * pCVR of logits: float32 [impressions] each."""
+def scores(found: Logits, negative_sampling_rate: float = 1.0) -> dict[str, tf.Tensor]:
+    """pCTR, pCVR and pCTCVR = pCTR * pCVR of logits: float32 [impressions] each.
+
+    Where the log kept a share w of the impressions without click, its odds of a click are 1/w times the true ones:
+    p = q / (q + (1 - q) / w) of the log's q (He et al. 2014, section 6.3), which moves the logit by log w.
+    """
+    ctr = found.ctr if negative_sampling_rate == 1.0 else found.ctr + math.log(negative_sampling_rate)
     return {
-        names.PCTR: tf.sigmoid(found.ctr),
+        names.PCTR: tf.sigmoid(ctr),
         names.PCVR: tf.sigmoid(found.cvr),
-        names.PCTCVR: tf.exp(log_sigmoid(found.ctr) + log_sigmoid(found.cvr)),
+        names.PCTCVR: tf.exp(log_sigmoid(ctr) + log_sigmoid(found.cvr)),
     }
 
 

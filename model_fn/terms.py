@@ -61,6 +61,14 @@ class Scored(NamedTuple):
         others = tf.sigmoid(-self.logits.ctr) if known is None else 1.0 - known
         return (1.0 - self.labels.click) / tf.maximum(others, self.floor)
 
+    def mean(self, values: tf.Tensor) -> tf.Tensor:
+        """Over the impressions, each counting for its weight in the log: scalar."""
+        return losses.mean(values, self.labels.weight)
+
+    def weighted(self, weights: tf.Tensor, values: tf.Tensor, normalize: str) -> tf.Tensor:
+        """Likewise of weights * values: scalar; see `losses.weighted`."""
+        return losses.weighted(weights, values, normalize, self.labels.weight)
+
     def held(self, *trained: str) -> Scored:
         """The same with the logits of all other towers as constants."""
         kept = {
@@ -111,16 +119,16 @@ def _imputed_errors(scored: Scored) -> tf.Tensor:
 
 def _ips(scored: Scored) -> tf.Tensor:
     """R_IPS = 1/|D| sum_D w d (arXiv 2204.05125, equation 15); SNIPS divides by sum w."""
-    return losses.weighted(scored.clicked_weights, _errors(scored), scored.settings.propensity_normalize)
+    return scored.weighted(scored.clicked_weights, _errors(scored), scored.settings.propensity_normalize)
 
 
 def _dr_error(scored: Scored, normalize: str | None = None) -> tf.Tensor:
     """R_err = 1/|D| sum_D [d^ + w (d - d^)] (arXiv 2204.05125, equation 22)."""
     imputed = _imputed_errors(scored)
-    corrections = losses.weighted(
+    corrections = scored.weighted(
         scored.clicked_weights, _errors(scored) - imputed, normalize or scored.settings.propensity_normalize
     )
-    return losses.mean(imputed) + corrections
+    return scored.mean(imputed) + corrections
 
 
 def _stable_error(scored: Scored) -> tf.Tensor:
@@ -134,14 +142,14 @@ def _imputation_errors(scored: Scored) -> tf.Tensor:
 
 def _dr_imputation(scored: Scored) -> tf.Tensor:
     """R_imp = 1/|D| sum_D w (d - d^)^2 (arXiv 2204.05125, equation 23)."""
-    return losses.weighted(scored.clicked_weights, _imputation_errors(scored), scored.settings.propensity_normalize)
+    return scored.weighted(scored.clicked_weights, _imputation_errors(scored), scored.settings.propensity_normalize)
 
 
 def _mrdr_imputation(scored: Scored) -> tf.Tensor:
     """R_imp with o (1-p) / p^2 in place of o / p: the variance of the DR estimate itself (SIGIR 2021, equation 9)."""
     weights = scored.clicked_weights
     # As w (w - 1), of the floored propensity, which is the one that the estimate uses.
-    return losses.weighted(
+    return scored.weighted(
         weights * (tf.maximum(weights, 1.0) - 1.0), _imputation_errors(scored), scored.settings.propensity_normalize
     )
 
@@ -149,7 +157,7 @@ def _mrdr_imputation(scored: Scored) -> tf.Tensor:
 def _balance_of(scored: Scored, values: tf.Tensor) -> tf.Tensor:
     """( 1/|D| sum_D [o/p - (1-o)/(1-p)] values )^2: 0 where the propensities make both sides look alike."""
     signs = scored.clicked_weights - scored.unclicked_weights
-    return tf.square(losses.mean(signs * values))
+    return tf.square(scored.mean(signs * values))
 
 
 def _balance(scored: Scored) -> tf.Tensor:
@@ -160,48 +168,49 @@ def _balance(scored: Scored) -> tf.Tensor:
 def _imputation_balance(scored: Scored) -> tf.Tensor:
     """The same of imputed errors less their mean (ICLR 2023, equation 7)."""
     imputed = _imputed_errors(scored)
-    return _balance_of(scored, imputed - losses.mean(imputed))
+    return _balance_of(scored, imputed - scored.mean(imputed))
 
 
 def _counterfactual(scored: Scored) -> tf.Tensor:
     """1/|D| sum_D (1-o)/(1-p) BCE(1 - r, r*): the third tower takes each unclicked impression as not converting."""
     missed = cross_entropy(1.0 - scored.labels.conversion, scored.logits.more[COUNTERFACTUAL])
-    return losses.mean(scored.unclicked_weights * missed)
+    return scored.mean(scored.unclicked_weights * missed)
 
 
 def _agreement(scored: Scored) -> tf.Tensor:
     """1e-3 * 1/|D| sum_D |1 - r^ - r*| (ICDE 2023)."""
     both = tf.sigmoid(scored.logits.cvr) + tf.sigmoid(scored.logits.more[COUNTERFACTUAL])
-    return _AGREEMENT_WGT * losses.mean(tf.abs(1.0 - both))
+    return _AGREEMENT_WGT * scored.mean(tf.abs(1.0 - both))
 
 
 def _teacher(scored: Scored) -> tf.Tensor:
     """1/|D| sum_O BCE(r, t)."""
-    return losses.mean(scored.labels.click * cross_entropy(scored.labels.conversion, scored.logits.more[TEACHER]))
+    return scored.mean(scored.labels.click * cross_entropy(scored.labels.conversion, scored.logits.more[TEACHER]))
 
 
 def _taught_clicked(scored: Scored) -> tf.Tensor:
     """SNIPS on O of BCE(min(1, r + t), r^): soft labels of the teacher beside the hard ones (SIGIR 2024)."""
     soft = tf.minimum(scored.labels.conversion + tf.sigmoid(scored.logits.more[TEACHER]), 1.0)
-    return losses.weighted(scored.clicked_weights, cross_entropy(soft, scored.logits.cvr), SELF)
+    return scored.weighted(scored.clicked_weights, cross_entropy(soft, scored.logits.cvr), SELF)
 
 
 def _taught_unclicked(scored: Scored) -> tf.Tensor:
     """SNIPS on N, with 1/(1-p), of BCE(t, r^)."""
     soft = tf.sigmoid(scored.logits.more[TEACHER])
-    return losses.weighted(scored.unclicked_weights, cross_entropy(soft, scored.logits.cvr), SELF)
+    return scored.weighted(scored.unclicked_weights, cross_entropy(soft, scored.logits.cvr), SELF)
 
 
 def _in_request_ctr(scored: Scored) -> tf.Tensor:
     assert scored.requests is not None
-    return losses.in_request_loss(scored.labels.click, scored.logits.ctr, scored.requests)
+    return losses.in_request_loss(scored.labels.click, scored.logits.ctr, scored.requests, scored.labels.weight)
 
 
 def _in_request_ctcvr(scored: Scored) -> tf.Tensor:
     """Of log pCTCVR: its order within a request is that of the product."""
     assert scored.requests is not None
     log_p = losses.log_sigmoid(scored.logits.ctr) + losses.log_sigmoid(scored.logits.cvr)
-    return losses.in_request_loss(scored.labels.click * scored.labels.conversion, log_p, scored.requests)
+    both = scored.labels.click * scored.labels.conversion
+    return losses.in_request_loss(both, log_p, scored.requests, scored.labels.weight)
 
 
 TERMS: dict[str, Term] = {

@@ -43,7 +43,9 @@ _WORKER_ERROR = re.compile(
     r"(?P<message>[^\n]+(?:\n[^\n]+)*?) \[while running '(?P<step>\w+)[^']*'\]"
 )
 # These are a user's to mend. Others are bugs, and shown in full.
-_EXPECTED = re.compile(r"^OSError$|Write|Remote|File|Permission|Directory|Input|Overflow|TooManyIds|Vocabulary")
+_EXPECTED = re.compile(
+    r"^OSError$|Write|Remote|File|Permission|Directory|Input|Overflow|TooManyIds|SharedId|Vocabulary"
+)
 _OWN_ERROR = re.compile(r"^(?P<message>[^\0]+) \[while running '(?P<step>\w+)[^']*'\]$")
 
 

@@ -61,7 +61,7 @@ def plan_ranges(job: Job, joined: Sequence[JoinedPartition]) -> list[int]:
 
 def merge_range(job: Job, number: int, inbox: Inbox, outbox: Outbox) -> CountedRange:
     """Merges the counts of a range and keeps what is frequent enough."""
-    merged = counting.receive(inbox)
+    merged = counting.receive(inbox, job.schema)
     kept = merged.counts >= job.options.min_count
     path = job.path("kept", f"{number:05d}")
     edges = segments.write(path, [_chosen(merged, kept), _chosen(merged, ~kept)])

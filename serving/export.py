@@ -139,9 +139,8 @@ class _Model:
         """Scores of a call's impressions: float32 [impressions] each."""
         features = remap.features_of(call, self.vocabulary)
         with v1.variable_scope(v1.get_variable_scope(), reuse=v1.AUTO_REUSE):
-            return network.scores(
-                network.logits(features, self.schema, self.vocabulary_size, self.hyperparameters, False)
-            )
+            found = network.logits(features, self.schema, self.vocabulary_size, self.hyperparameters, False)
+            return network.scores(found, self.hyperparameters.negative_sampling_rate)
 
 
 def _shared_context_signature(model: _Model) -> SignatureDef:

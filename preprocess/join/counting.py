@@ -15,6 +15,10 @@ from preprocess.exchange.mail import Inbox, Outbox
 from preprocess.join.piece import Column, Piece
 
 
+class SharedIdError(ValueError):
+    """An id of two fields in a log whose schema says that ids are unique."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Counts:
     """Keys of some rows.
@@ -49,6 +53,10 @@ def count(piece: Piece, schema: Schema) -> Counts:
     shared = np.flatnonzero(seen_in > 1)
     if len(shared):
         counts[shared] = _counts_over_fields(piece, schema, shared, row_of_impression)
+        last = np.zeros(size, np.uint16)
+        for field in schema.id_fields:
+            last[piece.columns[field.name].codes] = schema.index[field.name]
+        _refuse_shared(piece.keys[shared], fields[shared], last[shared], schema)
     return Counts(piece.keys, counts, fields)
 
 
@@ -96,8 +104,28 @@ def _counts_over_fields(piece: Piece, schema: Schema, shared: np.ndarray, reques
     return np.bincount(impressions, minlength=len(piece.keys))[shared]
 
 
-def merge(parts: Sequence[Counts]) -> Counts:
-    """Counts of all parts together."""
+def _refuse_shared(keys: np.ndarray, first: np.ndarray, last: np.ndarray, schema: Schema) -> None:
+    """Raises SharedIdError for an id of two fields where the schema says that there is none.
+
+    Args:
+        keys: int64 [n].
+        first: index of the first field that has each.
+        last: index of the last.
+        schema: fields of one vocabulary share their ids.
+    """
+    if not schema.unique_ids:
+        return
+    for key, low, high in zip(keys.tolist(), first.tolist(), last.tolist(), strict=True):
+        one, other = schema.fields[low], schema.fields[high]
+        if one.vocabulary != other.vocabulary:
+            raise SharedIdError(
+                f"id {key} occurs in field {one.name} and in field {other.name}, but the schema says unique_ids: true; "
+                "leave unique_ids out, or give both fields one vocabulary if it means the same in both"
+            )
+
+
+def merge(parts: Sequence[Counts], schema: Schema) -> Counts:
+    """Counts of all parts together. Raises SharedIdError."""
     if not parts:
         return Counts(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.uint16))
     keys = np.concatenate([part.keys for part in parts])
@@ -106,9 +134,12 @@ def merge(parts: Sequence[Counts]) -> Counts:
     keys = keys[order]
     first = np.flatnonzero(np.concatenate([np.ones(min(len(keys), 1), bool), keys[1:] != keys[:-1]]))
     if not len(first):
-        return merge([])
+        return merge([], schema)
     counts = np.add.reduceat(np.concatenate([part.counts for part in parts])[order], first)
-    fields = np.minimum.reduceat(np.concatenate([part.fields for part in parts])[order], first)
+    every = np.concatenate([part.fields for part in parts])[order]
+    fields, last = np.minimum.reduceat(every, first), np.maximum.reduceat(every, first)
+    differ = np.flatnonzero(fields != last)
+    _refuse_shared(keys[first][differ], fields[differ], last[differ], schema)
     return Counts(keys[first], counts, fields)
 
 
@@ -120,7 +151,7 @@ def send(counts: Counts, first_keys: np.ndarray, outbox: Outbox) -> None:
         outbox.send(channels.COUNTS, number, {name: column[begin:end] for name, column in columns.items()})
 
 
-def receive(inbox: Inbox) -> Counts:
-    """Counts of a range of keys."""
+def receive(inbox: Inbox, schema: Schema) -> Counts:
+    """Counts of a range of keys. Raises SharedIdError."""
     found = mail.all_arrays(inbox.parts(channels.COUNTS))
-    return merge([Counts(arrays["keys"], arrays["counts"], arrays["fields"]) for arrays in found])
+    return merge([Counts(arrays["keys"], arrays["counts"], arrays["fields"]) for arrays in found], schema)

@@ -64,7 +64,7 @@ class _TableParser:
         if found.weight is not None:
             labels[rows.WEIGHT] = found.weight
         if found.user is not None:
-            labels[rows.USER] = _users(found.user, self._places)
+            labels[rows.USER] = _users(found.user)
         return {rows.PLACE: self._places, **labels, rows.SAMPLE_ID: sample_id}
 
     def _request(self) -> pa.Array:
@@ -111,13 +111,13 @@ class _TableParser:
         )
 
 
-def _users(words: pa.Array, places: np.ndarray) -> np.ndarray:
-    """A number for each user, int64 [rows]; a row without one is a user of its own."""
+def _users(words: pa.Array) -> np.ndarray:
+    """A number for each user, int64 [rows]; 0 for a row without one."""
     encoded = words.dictionary_encode()
     named = np.array([keys.fingerprint64(word) for word in encoded.dictionary.to_pylist()], np.int64)
     found = named[encoded.indices.to_numpy()] if len(named) else np.zeros(len(words), np.int64)
     missing = pc.equal(pc.binary_length(words), 0).to_numpy(zero_copy_only=False)
-    return np.where(missing, keys.mix64(places), found)
+    return np.where(missing, 0, found)
 
 
 def _keys(field: Field, column: RawColumn) -> np.ndarray:
