@@ -43,6 +43,7 @@ def run(folder, schema, input_format, shape, **more):
         input_format=input_format,
         schema=str(path),
         max_rejected=1.0,
+        keep_useless=True,
         **{**shape, **more},
     )
     command.run(options, execute=file_steps.run_in_process)

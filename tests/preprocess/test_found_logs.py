@@ -44,7 +44,14 @@ def write(folder, files, schema=SCHEMA):
 
 def run(folder, input_format=names.CSV, **more):
     settings = {"min_count": 1, "max_rejected": 0.5, **more}
-    options = Options(str(folder / "log"), str(folder / "out"), input_format, str(folder / "schema.yaml"), **settings)
+    options = Options(
+        str(folder / "log"),
+        str(folder / "out"),
+        input_format,
+        str(folder / "schema.yaml"),
+        keep_useless=True,
+        **settings,
+    )
     return command.run(options, execute=file_steps.run_in_process)
 
 
@@ -235,7 +242,7 @@ def test_more_unknown_fields_than_sixteen_bits(tmp_path):
         lines = (f"{n},0,0,k,2,u{n}\x021\x031.0\x01205\x022\x031.0\n" for n in range(count))
         (raw / names.skeleton_file(split)).write_text("".join(lines))
         (raw / names.common_file(split)).write_text("k,1,101\x02900\x031.0\n")
-    options = Options(str(raw), str(tmp_path / "out"), min_count=1)
+    options = Options(str(raw), str(tmp_path / "out"), min_count=1, keep_useless=True)
     found = command.run(options, execute=file_steps.run_in_process)
     assert found.input["unknown_field_names"] == count and len(found.input["unknown_fields"]) == 100
     assert found.fields["205"]["splits"]["test"]["values"] == count

@@ -22,6 +22,7 @@ def store():
 def run(folder, input_dir, output_dir, input_format, **more):
     options = Options(
         input_dir=str(input_dir),
+        keep_useless=True,
         output_dir=str(output_dir),
         input_format=input_format,
         schema=str(folder / "schema.yaml"),

@@ -82,7 +82,14 @@ def test_a_log_with_words_numbers_and_lists(tmp_path, oov):
     write_csv(os.path.join(raw_dir, "test.csv"), schema, random_raw_requests(schema, 40, 2), 2)
     (tmp_path / "schema.yaml").write_text(schema_file.dump(schema))
     options = Options(
-        raw_dir, data_dir, names.CSV, str(tmp_path / "schema.yaml"), min_count=12, oov=oov, max_rejected=0.0
+        raw_dir,
+        data_dir,
+        names.CSV,
+        str(tmp_path / "schema.yaml"),
+        min_count=12,
+        oov=oov,
+        max_rejected=0.0,
+        keep_useless=True,
     )
     command.run(options, execute=file_steps.run_in_process)
     known = vocabulary.load(names.vocabulary_dir(data_dir))
@@ -153,7 +160,9 @@ def test_columns_of_every_type_score_the_same_over_rest_and_in_batch(tmp_path):
     for split in ("train", "val", "test"):
         pq.write_table(pa.table(columns), os.path.join(raw_dir, f"shop_{split}.parquet"))
     (tmp_path / "schema.yaml").write_text(TYPES_SCHEMA)
-    options = Options(raw_dir, data_dir, names.PARQUET, schema_path, ("train", "val", "test"), 1, max_rejected=0.0)
+    options = Options(
+        raw_dir, data_dir, names.PARQUET, schema_path, ("train", "val", "test"), 1, max_rejected=0.0, keep_useless=True
+    )
     command.run(options, execute=file_steps.run_in_process)
     known = vocabulary.load(names.vocabulary_dir(data_dir))
     trained = make_trained(str(tmp_path / "trained"), known, SETTINGS)

@@ -63,7 +63,9 @@ def test_damage_is_an_error(suffix):
 
 
 def run(folder, out, input_format, schema):
-    options = Options(str(folder), str(out), input_format, schema, splits=("train", "test"), min_count=1)
+    options = Options(
+        str(folder), str(out), input_format, schema, splits=("train", "test"), min_count=1, keep_useless=True
+    )
     command.run(options, execute=file_steps.run_in_process)
 
 
