@@ -9,7 +9,7 @@ PACKAGES := storage features simulate preprocess input_fn model_fn trainer servi
 INPUT :=
 OUTPUT := demo_output
 
-.PHONY: setup demo demo-daily test test-engines test-stores test-matrix lint audit bench constraints clean test-tables
+.PHONY: setup demo demo-daily test test-engines test-stores test-chains test-matrix lint audit bench constraints clean test-tables
 
 setup: $(READY)
 
@@ -40,6 +40,10 @@ test-engines: $(READY)
 # The whole chain on real stores: S3 servers, and HDFS where Java and Maven are.
 test-stores: $(READY)
 	$(BIN)/python -m pytest -m stores tests/stores
+
+# Logs in the shapes of others, from raw rows to scores over REST.
+test-chains: $(READY)
+	$(BIN)/python -m pytest -m chains tests/examples
 
 # Python and TensorFlow pairs, each a list in constraints/ and an environment in MATRIX.
 MATRIX := .venv.matrix
