@@ -1,6 +1,6 @@
 """Kills and starves the commands at seeded random moments and looks at what is left: the table of docs/reliability.md.
 
-python benchmarks/faults.py --folder=DIR [--stage=preprocess,train,export,serve,disk,read_only,changing] [--moments=200]
+python benchmarks/faults.py --folder=DIR [--stage=publish,preprocess,...] [--moments=200] [--seed=1]
 
 Every other kill falls anywhere in a run, the others into the moments in which it puts its output in place. A state that
 is neither the old nor the new output ends the command with status 1. disk and read_only mount small filesystems in
@@ -32,8 +32,19 @@ import storage
 from storage import lock, ownership, publish
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-STAGES = ("preprocess", "train", "export", "serve", "disk", "read_only", "changing")
+STAGES = ("publish", "preprocess", "train", "export", "serve", "disk", "read_only", "changing")
 LOST = "LOST"
+PUBLISHER = "publisher"
+PUBLISH = f"""
+import sys, storage
+from storage import publish
+out, content = sys.argv[1:]
+with publish.making(out, {PUBLISHER!r}, "folder", overwrite=True) as output:
+    for part in range(8):
+        for number in range(8):
+            storage.write(f"{{output.temporary}}/part{{part}}/{{number}}", [content.encode()])
+    output.publish({{f"part{{part}}": f"part{{part}}" for part in range(8)}})
+"""
 SMALL_MODEL = ("--embedding_size=4", "--deep_layers=8", "--batch_size=256", "--num_threads=1")
 
 
@@ -179,6 +190,41 @@ def preprocess(place: Place, moments: int, dice: random.Random) -> collections.C
     return found
 
 
+def publish_alone(place: Place, moments: int, dice: random.Random) -> collections.Counter[str]:
+    """The putting in place by itself, with files of a size that lets a kill fall between any two of its steps."""
+    out = f"{place.folder}/published"
+
+    def make(content: str) -> list[str]:
+        return [sys.executable, "-c", PUBLISH, out, content]
+
+    run(make("0"))
+    begin = seconds_of([sys.executable, "-c", "import storage.publish"])
+    seconds = seconds_of(make("0")) - begin
+    here = "0"
+
+    def look(number: int) -> str:
+        nonlocal here
+        finished = storage.exists(storage.join(out, publish.JOURNAL_FILE))
+        publish.recover(out, PUBLISHER, "folder")
+        found = {
+            storage.read(path) for path, _ in storage.walk(out) if "/part" in path and publish.TEMPORARY not in path
+        }
+        whole = len(found) == 1 and storage.exists(storage.join(out, publish.SUCCESS_FILE))
+        content = found.pop().decode() if whole else ""
+        if content == here:
+            return "the old output, whole"
+        if content == str(number + 1):
+            here = content
+            return "the new output, whole" + (", finished at the next start" if finished else "")
+        return LOST
+
+    class Late(Killer):
+        def _wait_for_late(self, process: subprocess.Popen, known: set[str]) -> None:
+            time.sleep(begin + dice.uniform(-0.2, 1.2) * seconds)
+
+    return Late(lambda number: make(str(number + 1)), begin + seconds, out, look).attempts(moments, dice)
+
+
 def checkpoint_step(model: str) -> int:
     """Step of the newest checkpoint, all of whose values are read; -1 where there is none."""
     import tensorflow as tf
@@ -193,7 +239,7 @@ def checkpoint_step(model: str) -> int:
 
 def train(place: Place, moments: int, dice: random.Random) -> collections.Counter[str]:
     model = f"{place.folder}/killed_model"
-    flags = ["--save_checkpoints_secs=1", "--eval_throttle_secs=2"]
+    flags = ["--save_checkpoints_secs=1", "--eval_impressions=500"]
     step = -1
 
     def look(number: int) -> str:
@@ -367,10 +413,14 @@ def main() -> None:
     given = parser.parse_args()
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     place = Place(pathlib.Path(given.folder).absolute())
-    place.prepare()
+    if given.stage != "publish":
+        place.prepare()
+    os.makedirs(place.folder, exist_ok=True)
     lost = 0
     for stage in given.stage.split(","):
-        found = globals()[stage](place, given.moments, random.Random(given.seed))
+        found = globals()[{"publish": "publish_alone"}.get(stage, stage)](
+            place, given.moments, random.Random(given.seed)
+        )
         lost += found[LOST]
         states = "; ".join(f"{count} {state}" for state, count in sorted(found.items()))
         print(f"{stage}: {given.moments} moments: {states}; {found[LOST] or 'nothing'} lost", flush=True)
