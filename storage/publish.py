@@ -293,7 +293,7 @@ def _remove_failed(folder: str) -> None:
 def _remove_run(run: str) -> None:
     files.remove(run)
     temporary = run.rsplit("/", 1)[0]
-    if is_local(temporary) and not files.names_in(temporary):
+    if _moves_folders(temporary) and not files.names_in(temporary):
         files.remove(temporary)
 
 
