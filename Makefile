@@ -68,4 +68,4 @@ clean:
 
 # A hundred thousand random tables: the job's reader, the client's and plain Python agree on each row (half an hour).
 test-tables: $(READY)
-	$(BIN)/python tests/random_tables.py --tables=100000
+	PYTHONPATH=. $(BIN)/python tests/random_tables.py --tables=100000

@@ -18,8 +18,8 @@ from preprocess.columns import ragged, rows
 from preprocess.columns.rows import Rejects, Rows
 from preprocess.read.parsed import Parsed
 
-# The halves of a digest differ by what is added to each value before it is mixed.
-_SALTS = (0x243F6A8885A308D3, 0x13198A2E03707344)
+# Tells the same value at two places of a list apart.
+_PLACE_STEP = np.int64(0x243F6A8885A308D3)
 
 
 def parse(batch: Batch, file_index: int, schema: Schema) -> Parsed:
@@ -78,18 +78,18 @@ class _TableParser:
 
     def _digests(self) -> rows.Arrays:
         """Two halves of a digest of each row's context: equal values in equal order have an equal one."""
-        halves = [np.zeros(len(self._places), np.int64) for _ in _SALTS]
+        high, low = (np.zeros(len(self._places), np.int64) for _ in range(2))
         if self._schema.columns.request_columns:
             for field in self._schema.context_fields:
                 column = self._table.fields[field.name]
                 parts = [self._keys[field.name]]
                 if field.weighted:
                     parts.append(column.weights.astype(np.float32).view(np.uint32).astype(np.int64))
-                where = np.arange(len(parts[0])) - np.repeat(ragged.starts(column.lengths)[:-1], column.lengths)
-                for half, salt in zip(halves, _SALTS, strict=True):
-                    for number, values in enumerate(parts):
-                        half += _mixed_sums(values, where, f"{field.name}/{number}", salt, column.lengths)
-        return dict(zip((rows.DIGEST_HIGH, rows.DIGEST_LOW), halves, strict=True))
+                for number, values in enumerate(parts):
+                    first, second = _mixed_sums(values, column.lengths, f"{field.name}/{number}")
+                    high += first
+                    low += second
+        return {rows.DIGEST_HIGH: high, rows.DIGEST_LOW: low}
 
     def _rows(self, fields: Sequence[Field], columns: rows.Arrays, request: pa.Array) -> Rows:
         """Rows with the features of these fields, rejected ones included."""
@@ -133,22 +133,31 @@ def _bits_of(numbers: np.ndarray) -> np.ndarray:
     return (numbers.astype(np.float32) + np.float32(0)).view(np.uint32).astype(np.int64)
 
 
-def _mixed_sums(values: np.ndarray, where: np.ndarray, name: str, salt: int, lengths: np.ndarray) -> np.ndarray:
-    """Sum of each list's values, mixed with their places in it: int64 [values] -> int64 [rows]."""
-    begin = np.int64(keys.fingerprint64(f"{salt}/{name}"))
+def _mixed_sums(values: np.ndarray, lengths: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Two sums of each list's values, mixed with their places in it: int64 [values] -> int64 [rows] twice."""
+    where = np.arange(len(values)) - np.repeat(ragged.starts(lengths)[:-1], lengths)
     with np.errstate(over="ignore"):
-        return ragged.sums(keys.mix64(values + keys.mix64(where + begin)), lengths)
+        mixed = keys.mix64(values + where * _PLACE_STEP + np.int64(keys.fingerprint64(name)))
+        return ragged.sums(mixed, lengths), ragged.sums(mixed * (mixed >> 32 | 1), lengths)
 
 
 def _first_of_each(request: pa.Array, digests: Sequence[np.ndarray], good: np.ndarray) -> np.ndarray:
     """Good rows whose request key and context no earlier good row has, ascending."""
     places = np.flatnonzero(good)
     codes = request.dictionary_encode().indices.to_numpy()[places]
-    chosen = [codes, *(digest[places] for digest in digests)]
-    order = np.lexsort(chosen[::-1])
-    changed = np.ones(len(order), bool)
-    changed[1:] = np.any([column[order][1:] != column[order][:-1] for column in chosen], axis=0)
-    return places[np.sort(order[changed])]
+    columns = [codes, *(digest[places] for digest in digests)]
+    # Rows of a request mostly follow each other: the first of each run are few.
+    run = np.flatnonzero(_differs(columns))
+    columns = [column[run] for column in columns]
+    order = np.lexsort(columns[::-1])
+    return places[run[np.sort(order[_differs([column[order] for column in columns])])]]
+
+
+def _differs(columns: Sequence[np.ndarray]) -> np.ndarray:
+    """Rows that differ from the one before in any column: bool [rows]."""
+    differs = np.ones(len(columns[0]), bool)
+    differs[1:] = np.any([column[1:] != column[:-1] for column in columns], axis=0)
+    return differs
 
 
 def _number_of_each(column: RawColumn) -> np.ndarray:
