@@ -10,6 +10,7 @@ NOT_UTF8 = "not_utf8"
 OPEN_QUOTE = "open_quote"
 WRONG_COLUMN_COUNT = "wrong_column_count"
 BAD_NUMBER = "bad_number"
+BAD_TIME = "bad_time"
 CLICK_NOT_BINARY = "click_not_binary"
 CONVERSION_NOT_BINARY = "conversion_not_binary"
 CONVERSION_WITHOUT_CLICK = "conversion_without_click"
@@ -30,6 +31,7 @@ DESCRIPTIONS = {
     OPEN_QUOTE: "a cell begins with a quote that is not closed at a separator or line end; the line alone is left out",
     WRONG_COLUMN_COUNT: "the line has more or fewer columns than its file should have",
     BAD_NUMBER: "a sample id, feature count or number is not a whole (or, for a number field, finite) number",
+    BAD_TIME: "the time is neither an epoch number nor an ISO text, or there is none",
     CLICK_NOT_BINARY: "click is neither 0 nor 1",
     CONVERSION_NOT_BINARY: "conversion is neither 0 nor 1",
     CONVERSION_WITHOUT_CLICK: "conversion is 1 where click is 0",
@@ -48,4 +50,4 @@ DESCRIPTIONS = {
 # In the order in which a row is tested.
 REASONS = tuple(DESCRIPTIONS)
 # Of CSV and Parquet alone: Ali-CCP's files have no quotes, no floats as ids and each context once.
-OF_TABLES = frozenset({OPEN_QUOTE, INEXACT_ID, WRONG_VECTOR_SIZE, CONTEXT_MISMATCH})
+OF_TABLES = frozenset({BAD_TIME, OPEN_QUOTE, INEXACT_ID, WRONG_VECTOR_SIZE, CONTEXT_MISMATCH})

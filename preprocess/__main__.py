@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from absl import app, flags, logging
 
 from features import names, vocabulary
+from features.raw_log.splits import RULE
 from preprocess import options as settings
 
 _DEFAULTS = {field.name: field.default for field in dataclasses.fields(settings.Options)}
@@ -32,8 +33,7 @@ flags.DEFINE_string(
 flags.DEFINE_list(
     "splits",
     list(settings.Options.splits),
-    "Splits to process. Their names are part of the input files' names (train*.csv) or folders (train/*.csv). The "
-    "vocabulary is built from train.",
+    f"Splits to process. {RULE} The vocabulary is built from train.",
 )
 flags.DEFINE_integer("min_count", _DEFAULTS["min_count"], "Keep the ids that occur in so many impressions or more.")
 flags.DEFINE_integer(
@@ -101,6 +101,12 @@ flags.DEFINE_float(
     "test_fraction",
     _DEFAULTS["test_fraction"],
     "Share of requests that becomes the test split of a CSV or Parquet log whose files name no split.",
+)
+flags.DEFINE_string(
+    "test_from",
+    _DEFAULTS["test_from"],
+    "Instead of --test_fraction: date or time (ISO 8601, UTC), such as 2026-01-07, from which on rows are the test "
+    "split's. The schema names the column: columns: {time: COLUMN}.",
 )
 flags.DEFINE_integer("seed", _DEFAULTS["seed"], "Of the random order of requests. Equal seeds give equal files.")
 flags.DEFINE_integer(

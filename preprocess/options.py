@@ -6,6 +6,7 @@ import dataclasses
 import re
 
 from features import names
+from features.raw_log import moments
 from features.vocabulary import OOV_DROP, OOV_MODES
 
 GZIP = "GZIP"
@@ -56,6 +57,7 @@ class Options:
         overwrite: whether a complete output folder may be replaced.
         keep_temporary: whether a failed run leaves its intermediate files.
         test_fraction: share of requests that go to the test split of a log that is not split into files.
+        test_from: date or time (ISO 8601, UTC) from which on rows of such a log are the test split's; empty: by share.
         seed: of the order of the requests.
         shards: record files of the largest split; 0: one for each 32 MiB of raw log, at least 8.
         block_size: bytes of input that are parsed at a time.
@@ -87,6 +89,7 @@ class Options:
     overwrite: bool = False
     keep_temporary: bool = False
     test_fraction: float = 0.2
+    test_from: str = ""
     seed: int = 0
     shards: int = 0
     block_size: int = 24 * MIB
@@ -105,6 +108,7 @@ class Options:
         self._require("oov", self.oov in OOV_MODES, ", ".join(OOV_MODES))
         self._require("max_rejected", 0 <= self.max_rejected <= 1, "0 to 1")
         self._require("test_fraction", 0 <= self.test_fraction < 1, "0 to 1, 1 excluded")
+        self._check_test_from()
         self._require("shards", self.shards >= 0, "0 (by input size) or more")
         self._require("block_size", self.block_size >= 1, "1 or more")
         if names.TRAIN not in self.splits and not self.vocabulary:
@@ -124,6 +128,18 @@ class Options:
                     f"--splits={','.join(self.splits)}: {split!r} cannot be the name of a split; allowed are letters, "
                     f"digits, - and _, a letter or digit first, but not {', '.join(sorted(_PARTS))}"
                 )
+
+    @property
+    def test_from_seconds(self) -> int | None:
+        """Seconds since 1970 of `test_from`."""
+        return moments.of_text(self.test_from) if self.test_from else None
+
+    def _check_test_from(self) -> None:
+        try:
+            fits = self.test_from_seconds is None or len(self.splits) == 2
+        except ValueError:
+            fits = False
+        self._require("test_from", fits, "a date or time such as 2026-01-07, with two --splits")
 
     def _check_days(self) -> None:
         self._require("count_half_life_days", self.count_half_life_days >= 0, "0 (never) or more")

@@ -40,12 +40,14 @@ class Partitions:
         shards: number of shards of each split, in order of the splits.
         per_shard: number of partitions that make a shard, of each split.
         test_fraction: share of the last split's requests in a log that is not split into files.
+        test_from: seconds since 1970 from which on rows of such a log are of the last split; None: by share.
     """
 
     seed: int
     shards: dict[str, int]
     per_shard: dict[str, int]
     test_fraction: float
+    test_from: int | None = None
 
     @functools.cached_property
     def ranges(self) -> dict[str, range]:
@@ -96,15 +98,17 @@ class Partitions:
         mixed = keys.mix64(prints ^ keys.mix64(np.array([self.seed], np.int64)))
         return mixed.view(np.uint64)[encoded.indices.to_numpy()]
 
-    def of(self, order_key: np.ndarray, split: str | None) -> np.ndarray:
-        """Partition of each request: uint64 [rows] -> int64 [rows]."""
+    def of(self, order_key: np.ndarray, split: str | None, time: np.ndarray | None = None) -> np.ndarray:
+        """Partition of each request: uint64 [rows], and its times (int64 [rows]) -> int64 [rows]."""
         if split is not None:
             return self._in_split(order_key, split)
         splits = list(self.shards)
         if len(splits) == 1:
             return self._in_split(order_key, splits[0])
-        drawn = keys.mix64(order_key.view(np.int64) ^ _SPLIT_SALT).view(np.uint64) / 2.0**64
         first, last = self._in_split(order_key, splits[0]), self._in_split(order_key, splits[-1])
+        if self.test_from is not None and time is not None:
+            return np.where(time >= self.test_from, last, first)
+        drawn = keys.mix64(order_key.view(np.int64) ^ _SPLIT_SALT).view(np.uint64) / 2.0**64
         return np.where(drawn < self.test_fraction, last, first)
 
     def _in_split(self, order_key: np.ndarray, split: str) -> np.ndarray:
@@ -128,4 +132,4 @@ def plan(files: list[InputFile], options: Options) -> Partitions:
         wanted = max(1, round(size / _BYTES_PER_PARTITION))
         shards[split] = max(1, round(options.shards * size / largest)) if options.shards else max(wanted, _MIN_SHARDS)
         per_shard[split] = math.ceil(wanted / shards[split])
-    return Partitions(options.seed, shards, per_shard, options.test_fraction)
+    return Partitions(options.seed, shards, per_shard, options.test_fraction, options.test_from_seconds)

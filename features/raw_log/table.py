@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from features import reject_reasons
-from features.raw_log import arrow_types, columns, flat, spelling
+from features.raw_log import arrow_types, columns, flat, moments, spelling
 from features.raw_log.columns import RawColumn
 from features.raw_log.flat import FINE
 from features.schema import COUNT_CLICK, DROP_CONVERSION, Schema
@@ -41,6 +41,7 @@ class RawTable:
         defects: NO_DEFECT, or what `reason_and_column` takes apart: int32 [rows].
         weight: float32 [rows]; None where the schema names no column, or labels were not asked for.
         user: words, binary [rows], empty for none; likewise.
+        time: seconds since 1970, int64 [rows]; likewise.
     """
 
     fields: dict[str, RawColumn]
@@ -51,6 +52,7 @@ class RawTable:
     defects: np.ndarray
     weight: np.ndarray | None = None
     user: pa.Array | None = None
+    time: np.ndarray | None = None
 
 
 def column_names(schema: Schema, with_labels: bool = True) -> list[str]:
@@ -84,7 +86,8 @@ def check_types(kinds: Mapping[str, pa.DataType], schema: Schema, source: str, w
     for purpose, column in purposes.items():
         if column:
             arrow_types.check_number(kinds[column], source, column, purpose)
-        for purpose, column in {"weight": named.weight, "user": named.user}.items():
+    if with_labels:
+        for purpose, column in {"weight": named.weight, "user": named.user, "time": named.time}.items():
             if column:
                 arrow_types.check_plain(kinds[column], source, column, purpose)
     for field in schema.fields:
@@ -116,8 +119,9 @@ class _TableReader:
         for field in self._schema.fields:
             fields[field.name] = columns.read(self._cells, field)
             self._note(fields[field.name].reasons, field.column)
-        weight, user = (self._weights(), self._users()) if with_labels else (None, None)
-        return RawTable(fields, self._sample_ids(), self._request(), click, conversion, self._defects, weight, user)
+        weight, user, time = (self._weights(), self._users(), self._times()) if with_labels else (None, None, None)
+        sample_id, request = self._sample_ids(), self._request()
+        return RawTable(fields, sample_id, request, click, conversion, self._defects, weight, user, time)
 
     def _note(self, reasons: np.ndarray, column: str) -> None:
         """Notes what is wrong with a column: uint8 [rows]. The first in the order of `reject_reasons` stays."""
@@ -161,6 +165,15 @@ class _TableReader:
     def _users(self) -> pa.Array | None:
         column = self._schema.columns.user
         return self._words(column) if column else None
+
+    def _times(self) -> np.ndarray | None:
+        """When each impression was shown."""
+        column = self._schema.columns.time
+        if not column:
+            return None
+        found = moments.seconds(self._cells[column])
+        self._note(found.reasons, column)
+        return found.values
 
     def _sample_ids(self) -> np.ndarray | None:
         column = self._schema.columns.sample_id

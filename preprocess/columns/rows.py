@@ -22,6 +22,8 @@ CONVERSION = "conversion"
 # Only in logs whose schema names the columns.
 WEIGHT = names.SAMPLE_WEIGHT
 USER = names.SAMPLE_USER
+# Seconds since 1970, where the schema names a time; only until rows have a partition.
+TIME = "time"
 # Two halves of a digest of a row's context cells; only in logs that repeat the context in each row.
 DIGEST_HIGH = "digest_high"
 DIGEST_LOW = "digest_low"

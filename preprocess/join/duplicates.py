@@ -35,12 +35,14 @@ class ParsedLog:
         reasons: number of rejected rows by reason index.
         unknown: features of fields that the schema does not have, by name.
         numbers: histogram of each number field's values in the train split.
+        days: of each day its number since 1970, impressions, clicks and conversions: int64 [days, 4].
     """
 
     read: int
     reasons: np.ndarray
     unknown: Counter[str]
     numbers: dict[str, quantiles.Histogram]
+    days: np.ndarray
 
 
 def plan_search(job: Job, parsed: Sequence[list[ParsedBlock]]) -> list[int]:
@@ -64,7 +66,16 @@ def _together(found: Sequence[ParsedBlock]) -> ParsedLog:
         reasons=sum((block.reasons for block in found), np.zeros(256, np.int64)),
         unknown=sum((block.unknown for block in found), Counter()),
         numbers={name: quantiles.merge(parts) for name, parts in histograms.items()},
+        days=_days_together([block.days for block in found]),
     )
+
+
+def _days_together(parts: Sequence[np.ndarray]) -> np.ndarray:
+    every = np.concatenate([np.empty((0, 4), np.int64), *parts])
+    days, place = np.unique(every[:, 0], return_inverse=True)
+    counts = np.zeros((len(days), 3), np.int64)
+    np.add.at(counts, place, every[:, 1:])
+    return np.column_stack([days, counts])
 
 
 def _may_repeat(blocks: Sequence[ParsedBlock]) -> bool:

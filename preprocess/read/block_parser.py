@@ -11,6 +11,7 @@ import numpy as np
 from features import names
 from features.raw_log import log_files
 from features.raw_log.batches import ROWS_PER_BATCH, TableReader
+from features.raw_log.moments import SECONDS_PER_DAY
 from preprocess.columns import rows
 from preprocess.columns.rows import Rows
 from preprocess.exchange import channels, rejects, sample_ids
@@ -37,6 +38,8 @@ class ParsedBlock:
         sample_ids: smallest and largest sample id and whether they ascend; None without impressions.
         numbers: histogram of each number field's values in the train split.
         keys: some of its distinct keys, int64 [n].
+        days: impressions, clicks and conversions of each day, a row for each: number of days since 1970 first,
+            int64 [days, 4]; none where the schema names no time.
     """
 
     block: Block
@@ -48,6 +51,7 @@ class ParsedBlock:
     sample_ids: tuple[int, int, bool] | None
     numbers: dict[str, quantiles.Histogram]
     keys: np.ndarray
+    days: np.ndarray
 
 
 def parse_block(job: Job, block: Block, inbox: Inbox, outbox: Outbox) -> list[ParsedBlock]:
@@ -71,7 +75,7 @@ def _aliccp_pieces(job: Job, block: Block, file: InputFile) -> Iterator[Parsed]:
 def _table_pieces(job: Job, block: Block, file: InputFile) -> Iterator[Parsed]:
     size = ROWS_PER_BATCH if file.input_format == names.PARQUET else job.options.block_size
     for batch in TableReader(file, job.schema, size).batches(block):
-        yield table_rows.parse(batch, block.file_index, job.schema)
+        yield table_rows.parse(batch, block.file_index, job.schema, job.partitions.test_from)
 
 
 def _send(job: Job, block: Block, number: int, parsed: Parsed, outbox: Outbox) -> ParsedBlock:
@@ -96,15 +100,17 @@ def _send(job: Job, block: Block, number: int, parsed: Parsed, outbox: Outbox) -
         sample_ids=_sample_id_range(parsed.impressions),
         numbers=_histograms(job, parsed, split),
         keys=np.concatenate([np.empty(0, np.int64), *samples]),
+        days=_by_day(parsed.impressions),
     )
 
 
 def _ordered(job: Job, found: Rows, split: str | None) -> tuple[Rows, np.ndarray]:
     """Rows by partition, then order key, and the partition of each."""
     order_key = job.partitions.order_keys(found.request)
-    partition = job.partitions.of(order_key, split)
+    partition = job.partitions.of(order_key, split, found.columns.get(rows.TIME))
     order = np.lexsort((order_key, partition))
     columns = {**found.columns, rows.ORDER_KEY: order_key}
+    columns.pop(rows.TIME, None)
     ordered = dataclasses.replace(found, columns=columns, key=rows.narrow(found.key)).take(order)
     return ordered, partition[order]
 
@@ -113,9 +119,20 @@ def _histograms(job: Job, parsed: Parsed, split: str | None) -> dict[str, quanti
     """Histogram of each number in the impressions of the train split."""
     if not parsed.numbers or not parsed.impressions or names.TRAIN not in job.partitions.ranges:
         return {}
-    partition = job.partitions.of(job.partitions.order_keys(parsed.impressions.request), split)
+    order_key = job.partitions.order_keys(parsed.impressions.request)
+    partition = job.partitions.of(order_key, split, parsed.impressions.columns.get(rows.TIME))
     train = np.isin(partition, job.partitions.ranges[names.TRAIN])
     return {name: quantiles.histogram(numbers[train]) for name, numbers in parsed.numbers.items()}
+
+
+def _by_day(impressions: Rows | None) -> np.ndarray:
+    """Days, and impressions, clicks and conversions of each: int64 [days, 4]."""
+    if impressions is None or rows.TIME not in impressions.columns:
+        return np.empty((0, 4), np.int64)
+    days, place = np.unique(impressions.columns[rows.TIME] // SECONDS_PER_DAY, return_inverse=True)
+    labels = (np.ones(len(place)), impressions.columns[rows.CLICK], impressions.columns[rows.CONVERSION])
+    counts = [np.bincount(place, label, len(days)).astype(np.int64) for label in labels]
+    return np.stack([days, *counts], axis=1)
 
 
 def _sample_id_range(impressions: Rows | None) -> tuple[int, int, bool] | None:

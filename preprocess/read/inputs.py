@@ -27,11 +27,28 @@ def find(options: Options, schema: Schema) -> tuple[list[InputFile], list[str]]:
     if options.input_format == names.ALICCP:
         _check_ids_alone(options, schema)
     files, not_read = log_files.find(options.input_dir, options.splits, options.input_format)
+    _check_test_from(options, schema, files)
     if options.input_format != names.ALICCP:
         files = [log_files.described(file, schema) if file.is_read else file for file in files]
         if not any(file.columns for file in files):
             raise InputError(f"--input_dir={options.input_dir}: all files are empty")
     return files, not_read
+
+
+def _check_test_from(options: Options, schema: Schema, files: list[InputFile]) -> None:
+    """A log is split by time only where rows have one, and where its files do not split it already."""
+    if not options.test_from:
+        return
+    if not schema.columns.time or options.input_format == names.ALICCP:
+        raise InputError(
+            f"--test_from={options.test_from}: --schema={options.schema} names no column with the time of a row; give "
+            "it columns: {time: COLUMN}"
+        )
+    if named := [file.path for file in files if file.split]:
+        raise InputError(
+            f"--test_from={options.test_from}: {named[0]} is named for a split already; leave --test_from away, or "
+            "rename the files"
+        )
 
 
 def _check_ids_alone(options: Options, schema: Schema) -> None:

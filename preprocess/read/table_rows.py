@@ -22,12 +22,12 @@ from preprocess.read.parsed import Parsed
 _PLACE_STEP = np.int64(0x243F6A8885A308D3)
 
 
-def parse(batch: Batch, file_index: int, schema: Schema) -> Parsed:
-    """Rows of a batch."""
+def parse(batch: Batch, file_index: int, schema: Schema, test_from: int | None = None) -> Parsed:
+    """Rows of a batch. Of rows from the time `test_from` on, which may be of another split, contexts are kept apart."""
     places = row_places.place_of(file_index, batch.offsets)
     faulty = np.array(list(batch.faults), np.int64)
     faults = Rejects(places[faulty], np.array(list(batch.faults.values()), np.uint8))
-    parsed = _TableParser(batch.table, places[batch.cut], schema).parse()
+    parsed = _TableParser(batch.table, places[batch.cut], schema).parse(test_from)
     rejects = rows.merge_rejects([faults, parsed.rejects])
     return Parsed(parsed.contexts, parsed.impressions, rejects, len(places), numbers=parsed.numbers)
 
@@ -39,13 +39,16 @@ class _TableParser:
         self._schema = schema
         self._keys = {field.name: _keys(field, found.fields[field.name]) for field in schema.fields}
 
-    def parse(self) -> Parsed:
+    def parse(self, test_from: int | None) -> Parsed:
         good = self._table.defects == table.NO_DEFECT
         bad = np.flatnonzero(~good)
         rejects = Rejects(self._places[bad], *table.reason_and_column(self._table.defects[bad]))
         request, columns = self._request(), {**self._labels(), **self._digests()}
         impressions = self._rows(self._schema.impression_fields, columns, request)
-        first = _first_of_each(request, [columns[name] for name in (rows.DIGEST_HIGH, rows.DIGEST_LOW)], good)
+        told_apart = [columns[name] for name in (rows.DIGEST_HIGH, rows.DIGEST_LOW)]
+        if test_from is not None and self._table.time is not None:
+            told_apart.append(self._table.time >= test_from)
+        first = _first_of_each(request, told_apart, good)
         contexts = self._rows(self._schema.context_fields, columns, request).take(first)
         if len(bad):
             impressions = impressions.take(np.flatnonzero(good))
@@ -65,6 +68,8 @@ class _TableParser:
             labels[rows.WEIGHT] = found.weight
         if found.user is not None:
             labels[rows.USER] = _users(found.user)
+        if found.time is not None:
+            labels[rows.TIME] = found.time
         return {rows.PLACE: self._places, **labels, rows.SAMPLE_ID: sample_id}
 
     def _request(self) -> pa.Array:

@@ -8,8 +8,11 @@ import time
 from collections import Counter
 from typing import Any
 
+import numpy as np
+
 import storage
 from features import names, reject_reasons
+from features.raw_log import moments
 from features.schema import Field
 from preprocess import steps, vocabulary_builder
 from preprocess.columns import rows
@@ -44,6 +47,7 @@ class Report:
         fields: by field: what it is, coverage and lengths by split, ids kept and dropped.
         previous: what changed against the day before, and warnings (`generations.compare`).
         seconds: of the whole job so far, and of each step.
+        days: impressions, clicks, conversions and rates by ISO date, where the schema names a time.
         faults: why nothing can be learnt of the output.
         warnings: what else is unlikely to be meant.
     """
@@ -57,6 +61,7 @@ class Report:
     fields: dict[str, dict[str, Any]]
     previous: dict[str, Any]
     seconds: dict[str, float]
+    days: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict)
     faults: list[str] = dataclasses.field(default_factory=list)
     warnings: list[str] = dataclasses.field(default_factory=list)
 
@@ -96,10 +101,25 @@ def collect(job: Job, started: float) -> Report:
         fields=fields,
         previous=compare.compare(job, splits, fields),
         seconds=_seconds(job, started),
+        days=_days(parsed.days),
     )
     return dataclasses.replace(
         made, faults=verdict.faults(made.splits, job), warnings=verdict.warnings(made.splits, made.fields, job)
     )
+
+
+def _days(counted: np.ndarray) -> dict[str, dict[str, float]]:
+    """Impressions, click rate and conversion rate (of clicks) of each day, duplicates included."""
+    return {
+        moments.day_text(day): {
+            "impressions": impressions,
+            "clicks": clicks,
+            "conversions": conversions,
+            "click_rate": clicks / max(impressions, 1),
+            "conversion_rate": conversions / max(clicks, 1),
+        }
+        for day, impressions, clicks, conversions in counted.tolist()
+    }
 
 
 def _unknown_fields(counts: Counter[str]) -> dict[str, Any]:

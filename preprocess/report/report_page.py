@@ -30,6 +30,7 @@ def page(report: dict[str, Any]) -> str:
         ("Splits", _splits(report)),
         ("Against the day before", _previous(report)),
         ("Labels", _labels(report)),
+        ("By day", _days(report)),
         ("How often ids occur", _frequencies(report)),
         ("Ids kept and dropped, by field", _kept(report)),
         ("Values that the vocabulary does not have", _unknown(report)),
@@ -116,6 +117,14 @@ def _labels(report: dict[str, Any]) -> str:
         }
         rows += [pictures.log_bar(f"{split}: {name}", found[name], shown, note) for name, note in notes.items()]
     return pictures.bars(rows, "Label distribution") + "<p>Lengths are to a logarithmic scale.</p>"
+
+
+def _days(report: dict[str, Any]) -> str:
+    rows = [
+        (day, f"{found['impressions']:,}", f"{found['click_rate']:.2%}", f"{found['conversion_rate']:.2%}")
+        for day, found in report["days"].items()
+    ]
+    return _table(("day (UTC)", "impressions", "click rate", "conversion rate of clicks"), rows) if rows else ""
 
 
 def _frequencies(report: dict[str, Any]) -> str:

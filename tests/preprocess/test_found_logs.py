@@ -43,15 +43,8 @@ def write(folder, files, schema=SCHEMA):
 
 
 def run(folder, input_format=names.CSV, **more):
-    settings = {"min_count": 1, "max_rejected": 0.5, **more}
-    options = Options(
-        str(folder / "log"),
-        str(folder / "out"),
-        input_format,
-        str(folder / "schema.yaml"),
-        keep_useless=True,
-        **settings,
-    )
+    settings = {"min_count": 1, "max_rejected": 0.5, "keep_useless": True, **more}
+    options = Options(str(folder / "log"), str(folder / "out"), input_format, str(folder / "schema.yaml"), **settings)
     return command.run(options, execute=file_steps.run_in_process)
 
 
@@ -277,3 +270,75 @@ def test_numbers_of_the_job_are_the_clients(tmp_path):
     assert run(tmp_path, names.PARQUET).fields["item"]["splits"]["test"]["values"] == 2
     values = [r.impressions["item"][0] for r in client(tmp_path, input_format=names.PARQUET)[0]]
     assert values == [[0.1], [], [3e38]] and np.float32(values[2][0]) < np.inf
+
+
+TIMES = SCHEMA.replace("columns: {", "columns: {request: visit, time: at, ")
+
+
+def timed(spelled):
+    """Eight days of six rows; each visit spans two days."""
+    lines = [f"v{(n + 3) // 6},{(n + 3) // 6},{n % 4},{spelled(1767225600 + n * 14400)},{n % 2},0\n" for n in range(48)]
+    return "visit,user,item,at,click,buy\n" + "".join(lines)
+
+
+def iso(seconds):
+    return str(np.datetime64(seconds, "s"))
+
+
+@pytest.mark.parametrize(
+    "spelled",
+    [str, lambda s: str(s * 1000), iso, lambda s: iso(s) + "Z", lambda s: iso(s) + "+00:00", lambda s: f"{s}.5"],
+)
+def test_a_log_is_split_by_time(tmp_path, spelled):
+    write(tmp_path, {"log.csv": timed(spelled)}, TIMES)
+    found = run(tmp_path, test_from="2026-01-07", block_size=200)
+    assert {split: numbers["impressions"] for split, numbers in found.splits.items()} == {"train": 36, "test": 12}
+    assert all(numbers["impressions_without_context"] == 0 for numbers in found.splits.values())
+    assert found.rejected == {}
+    assert found.days["2026-01-03"] | {"conversion_rate": 0} == {
+        "impressions": 6,
+        "clicks": 3,
+        "conversions": 0,
+        "click_rate": 0.5,
+        "conversion_rate": 0,
+    }
+    assert list(found.days) == [f"2026-01-0{day}" for day in range(1, 9)]
+    page = (tmp_path / "out" / "report" / "report.html").read_text()
+    assert "By day" in page and "<td>2026-01-08</td>" in page
+
+
+@pytest.mark.parametrize("kind", [pa.timestamp("ns"), pa.timestamp("ms", "Asia/Tokyo"), pa.date32(), pa.int64()])
+def test_times_in_parquet(tmp_path, kind):
+    seconds = pa.array([1767225600 + n * 43200 for n in range(16)], pa.timestamp("s"))
+    at = seconds.cast(pa.int64()) if kind == pa.int64() else seconds.cast(kind)
+    columns = {
+        "visit": range(16),
+        "user": range(16),
+        "item": [n % 3 for n in range(16)],
+        "click": [n % 2 for n in range(16)],
+    }
+    columns = {name: list(found) for name, found in columns.items()} | {"buy": [0] * 16, "at": at}
+    write(tmp_path, {"log.parquet": pa.table(columns)}, TIMES)
+    assert run(tmp_path, names.PARQUET, test_from="2026-01-07").splits["test"]["impressions"] == 4
+
+
+def test_a_time_that_is_none_is_rejected_with_its_column(tmp_path):
+    text = timed(str) + "w1,1,1,yesterday,0,0\nw2,1,1,,0,0\n"
+    write(tmp_path, {"log.csv": text}, TIMES)
+    run(tmp_path, test_from="2026-01-07")
+    assert [(row["reason"], row["column"]) for row in rejected(tmp_path)] == [("bad_time", "at")] * 2
+
+
+@pytest.mark.parametrize(
+    ("schema", "files", "message"),
+    [
+        (SCHEMA, {"log.csv": HEADER + rows(9)}, "names no column with the time"),
+        (TIMES, {"train.csv": timed(str), "test.csv": timed(str)}, "test.csv is named for a split already"),
+    ],
+)
+def test_splitting_by_time_needs_times_and_one_log(tmp_path, schema, files, message):
+    write(tmp_path, files, schema)
+    with pytest.raises(ValueError, match=message):
+        run(tmp_path, test_from="2026-01-07")
+    with pytest.raises(ValueError, match="--test_from=soon: allowed is a date"):
+        run(tmp_path, test_from="soon")
