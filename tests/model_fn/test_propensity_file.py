@@ -1,7 +1,10 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from model_batches import SCHEMA, VOCABULARY_SIZE, evaluate, input_fn, parsed, requests, small
 
+from model_fn import estimator as tf_estimator
+from model_fn import estimator_model, network
 from model_fn.propensity_file import PropensityFile
 
 
@@ -35,6 +38,31 @@ def test_a_simulated_logs_truth_is_such_a_file(tmp_path):
 def test_what_cannot_be_used_is_named(tmp_path, text, message):
     with pytest.raises(ValueError, match=message):
         PropensityFile(write(tmp_path / "p.csv", text))
+
+
+def test_training_divides_by_the_files_chances(tmp_path):
+    """One step from the same weights: the IPS term is that of the file, and evaluation does without it."""
+    batch = requests(6)
+    ids = [sample_id for request in batch for sample_id in request.sample_id]
+    path = write(tmp_path / "p.csv", "sample_id,pctr\n" + "".join(f"{i},{0.1 + 0.8 * (i % 2)}\n" for i in ids))
+    settings = small(model="escm2_ips", propensity_from=path, propensity_floor=0.01)
+    params = {"schema": SCHEMA, "vocabulary_size": VOCABULARY_SIZE, "hyperparameters": settings}
+
+    def term():
+        features, labels = parsed(batch)
+        estimator_model.model_fn(features, labels, tf_estimator.ModeKeys.TRAIN, params)
+        summaries = tf.compat.v1.get_collection(tf.compat.v1.GraphKeys.SUMMARIES)
+        value = next(tensor.op.inputs[1] for tensor in summaries if tensor.op.name == "loss/ips")
+        net = network.build(features, SCHEMA, VOCABULARY_SIZE, settings, training=True)
+        return value, net.logits.cvr, labels["click"].values, labels["conversion"].values
+
+    found, cvr, click, conversion = evaluate(term)
+    chance = 0.1 + 0.8 * (np.array(ids) % 2)
+    errors = np.logaddexp(0, cvr) - conversion * cvr
+    np.testing.assert_allclose(found, (click * errors / chance).mean(), rtol=1e-4)
+    estimator = tf_estimator.Estimator(estimator_model.model_fn, str(tmp_path / "model"), params=params)
+    estimator.train(input_fn(batch))
+    assert np.isfinite(estimator.evaluate(input_fn(requests(4, seed=9)))["loss"])
 
 
 def test_an_impression_that_is_not_there_is_named(tmp_path):
