@@ -185,7 +185,11 @@ class Hyperparameters:
     dropout: tuple[float, ...] = _setting(
         (), "Drop rate (not keep rate) after each hidden layer of a tower, comma separated; empty: none."
     )
-    batch_norm: bool = _setting(False, "Batch normalization before each activation.")
+    batch_norm: bool = _setting(
+        False,
+        "Batch normalization before each activation; with --distribute=mirrored each GPU's moments are those of its "
+        "own batch.",
+    )
     batch_norm_decay: float = _setting(0.9, "Decay of batch normalization's moving averages.")
     group_layers: str = _setting(
         OTHER_GROUPS + ":64,32",
