@@ -214,7 +214,7 @@ def test_an_answer_that_comes_byte_by_byte_ends_with_the_timeout(head):
             connection.recv(1 << 16)
             with contextlib.suppress(OSError):
                 connection.sendall(head)
-                for _ in range(100):
+                for _ in range(1000):
                     connection.sendall(b"0")
                     time.sleep(0.05)
 
@@ -224,7 +224,7 @@ def test_an_answer_that_comes_byte_by_byte_ends_with_the_timeout(head):
         start = time.monotonic()
         with pytest.raises(ScoringError, match="max_outage_seconds"):
             client.score(request(1))
-        assert time.monotonic() - start < 2
+        assert time.monotonic() - start < 25
 
 
 def test_absent_server_is_named():
