@@ -73,7 +73,8 @@ class Listener:
             loop.add_signal_handler(number, _stop, stop, drain_seconds)
         application.middlewares.append(self._note_requests)
         options: dict[str, Any] = {"access_log": None, "auto_decompress": False}
-        runner = web.AppRunner(application, shutdown_timeout=drain_seconds, **options)
+        # Connections are closed a little before the process ends by force.
+        runner = web.AppRunner(application, shutdown_timeout=0.8 * drain_seconds, **options)
         await runner.setup()
         server = await loop.create_server(
             lambda: _Connection(self, cast(web.Server, runner.server), loop=loop, **options),

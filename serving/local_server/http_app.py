@@ -101,7 +101,7 @@ class HttpApp:
         except ServingError as error:
             code = error.code
             raise
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, ConnectionError):
             code = Code.CANCELLED
             raise
         finally:
@@ -214,6 +214,8 @@ async def _errors_as_json(
         return await handler(request)
     except ServingError as error:
         return error_response(str(error), error.http_status)
+    except ConnectionError:
+        return error_response("the caller is gone", 499)
     except web.HTTPException as error:
         return error_response(f"{error.reason}: {request.method} {request.raw_path}", error.status)
     except Exception:
