@@ -1,7 +1,7 @@
-"""Writes a log in the shape of Criteo's attribution data: python examples/criteo_attribution/generate.py --output_dir=DIR.
+"""Writes a log in the shape of Criteo's attribution data: python examples/criteo_attribution/generate.py.
 
-Kept of the original: its 22 columns, names and order, tabs between them, a header; whole seconds from 0 as times; -1 for
-"none"; conversions in rows without a click, about 3 % of rows here. The values are made up.
+Kept of the original: its 22 columns, names and order, tabs between them, a header; whole seconds from 0 as times; -1
+for "none"; conversions in rows without a click, about 3 % of rows here. The values are made up.
 """
 
 from __future__ import annotations
@@ -11,10 +11,22 @@ import csv
 import os
 import random
 
-COLUMNS = (
-    "timestamp uid campaign conversion conversion_timestamp conversion_id attribution click click_pos click_nb cost cpo "
-    "time_since_last_click"
-).split() + [f"cat{number}" for number in range(1, 10)]
+COLUMNS = [
+    "timestamp",
+    "uid",
+    "campaign",
+    "conversion",
+    "conversion_timestamp",
+    "conversion_id",
+    "attribution",
+    "click",
+    "click_pos",
+    "click_nb",
+    "cost",
+    "cpo",
+    "time_since_last_click",
+    *(f"cat{number}" for number in range(1, 10)),
+]
 
 
 def row(rng: random.Random, number: int) -> list[str | int | float]:

@@ -12,10 +12,27 @@ import csv
 import os
 import random
 
-COLUMNS = (
-    "user_id video_id date hourmin time_ms is_click is_like is_follow is_comment is_forward is_hate long_view "
-    "play_time_ms duration_ms profile_stay_time comment_stay_time is_profile_enter is_rand tab"
-).split()
+COLUMNS = [
+    "user_id",
+    "video_id",
+    "date",
+    "hourmin",
+    "time_ms",
+    "is_click",
+    "is_like",
+    "is_follow",
+    "is_comment",
+    "is_forward",
+    "is_hate",
+    "long_view",
+    "play_time_ms",
+    "duration_ms",
+    "profile_stay_time",
+    "comment_stay_time",
+    "is_profile_enter",
+    "is_rand",
+    "tab",
+]
 DATES = ("20220408", "20220409", "20220410")
 
 

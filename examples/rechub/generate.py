@@ -1,7 +1,8 @@
 """Writes tables in the shape of torch-rechub's AliExpress and Ali-CCP files: python examples/rechub/generate.py.
 
-Kept of the originals: 16 columns categorical_N and 63 numerical_N (79 in all) before click and conversion; lists' single
-ids in columns such as 109_14 with their weights in D109_14; train.csv and test.csv. The values are made up.
+Kept of the originals: 16 columns categorical_N and 63 numerical_N (79 in all) before click and conversion; the
+single ids of lists in columns such as 109_14, with their weights in D109_14; train.csv and test.csv. The values are
+made up.
 """
 
 from __future__ import annotations
