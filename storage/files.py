@@ -89,8 +89,11 @@ def writing(path: str) -> Iterator[BinaryIO]:
             file.close()
             if not direct:
                 _rename(temporary, path)
-    except BaseException:
+    except BaseException as error:
         _give_up(file, temporary, direct)
+        # A full disk, say, met by a write in the block: such errors name no file.
+        if isinstance(error, OSError) and not isinstance(error, WriteError) and error.errno and error.filename is None:
+            raise WriteError(f"writing {path}: {error}") from error
         raise
 
 

@@ -1,5 +1,6 @@
 """Single files: whole or not at all."""
 
+import errno
 import os
 import uuid
 
@@ -62,6 +63,13 @@ def test_a_file_that_is_not_of_the_command_is_not_replaced(folder):
 def test_a_full_disk_names_the_file():
     with pytest.raises(storage.WriteError, match="writing /dev/full/x"):
         storage.write("/dev/full/x", [b"x"])
+
+
+def test_a_disk_that_is_full_in_the_middle_names_the_file_and_leaves_none_of_it(tmp_path):
+    path = str(tmp_path / "x")
+    with pytest.raises(storage.WriteError, match=f"writing {path}: .*No space left"), storage.writing(path):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_missing_library_is_named_with_its_extra():
