@@ -39,7 +39,7 @@ _MODE_FLAG = "--direct_running_mode"
 
 # How Beam reports an error of a task: the last line of a worker's traceback, wherever the engine quotes it.
 _WORKER_ERROR = re.compile(
-    r"(?:^|\n)\s*(?:[\w.]+\.)?(?P<kind>\w*(?:Error|Exception|Problem)): "
+    r"(?:^|\n)\s*(?:RuntimeError: )?(?:[\w.]+\.)?(?P<kind>\w*(?:Error|Exception|Problem)): "
     r"(?P<message>[^\n]+(?:\n[^\n]+)*?) \[while running '(?P<step>\w+)[^']*'\]"
 )
 # These are a user's to mend. Others are bugs, and shown in full.

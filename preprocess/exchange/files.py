@@ -18,7 +18,7 @@ import numpy as np
 
 import storage
 from preprocess.columns import segments
-from preprocess.columns.segments import Arrays
+from preprocess.columns.segments import Arrays, Buffer
 from preprocess.exchange import mail
 from preprocess.job import Job
 
@@ -136,10 +136,16 @@ class _OpenRun:
         self._ends = np.zeros(self._layout.buckets + 1, np.int64)
         self._end = 0
         self._stack = contextlib.ExitStack()
-        path = _run_path(job, channel, sender, task, number)
-        self._file: BinaryIO = self._stack.enter_context(storage.writing(path))
+        self._path = _run_path(job, channel, sender, task, number)
+        self._file: BinaryIO = self._stack.enter_context(storage.writing(self._path))
         self.number = number
         self.last_key = -1
+
+    def _write(self, buffer: Buffer) -> None:
+        try:
+            self._file.write(buffer)
+        except OSError as error:
+            raise storage.WriteError(f"writing {self._path}: {error}") from error
 
     def add(self, key: int, arrays: Arrays) -> None:
         buffers = list(segments.encode(arrays))
@@ -147,7 +153,7 @@ class _OpenRun:
             size = sum(memoryview(buffer).nbytes for buffer in buffers)
             buffers.insert(0, np.array((key, size), _LABEL).tobytes())
         for buffer in buffers:
-            self._file.write(buffer)
+            self._write(buffer)
             self._end += memoryview(buffer).nbytes
         self._ends[key // self._layout.width + 1] = self._end
         self.last_key = key
