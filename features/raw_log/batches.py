@@ -20,6 +20,7 @@ from features.schema import Schema
 # A row of CSV may have so many bytes; a file without line ends must not fill the memory.
 LONGEST_ROW = 1 << 28
 ROWS_PER_BATCH = 1 << 16
+BATCH_BYTES = 1 << 26
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,8 +71,9 @@ class TableReader:
     def _of_row_group(self, opened: BinaryIO, group: int) -> Iterator[Batch]:
         first = sum(self._file.row_groups[:group])
         with pyarrow.parquet.ParquetFile(opened) as parquet:
+            size = min(self._piece, rows_that_fit(parquet.metadata, group))
             # One thread: the job's workers take the cores.
-            for batch in parquet.iter_batches(self._piece, [group], self._names, use_threads=False):
+            for batch in parquet.iter_batches(size, [group], self._names, use_threads=False):
                 cells = {name: batch.column(name) for name in self._names}
                 offsets = np.arange(first, first + len(batch))
                 found = table.read_table(cells, self._schema, self._with_labels)
@@ -98,6 +100,12 @@ class TableReader:
         start, end = (row_start(opened, self._file, place, form.separator) for place in (block.start, block.end))
         opened.seek(start)
         yield from pieces(opened, self._file, start, end, self._piece, form)
+
+
+def rows_that_fit(metadata: pyarrow.parquet.FileMetaData, group: int) -> int:
+    """Rows of a row group that take about `BATCH_BYTES` in memory: rows of long lists or texts are few."""
+    found = metadata.row_group(group)
+    return max(1, BATCH_BYTES * found.num_rows // max(found.total_byte_size, 1))
 
 
 def pieces(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import json
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO
@@ -10,12 +11,11 @@ import pyarrow.parquet
 
 import storage
 from features import names
-from features.raw_log import cells, compression, csv_rows, csv_table
+from features.raw_log import batches, cells, compression, csv_rows, csv_table
 from features.raw_log.csv_rows import Form
 from features.raw_log.log_files import LogFile
 from features.schema import Schema
 
-_ROWS_PER_BATCH = 1 << 16
 _STEP = 1 << 16
 
 
@@ -81,14 +81,22 @@ class _Window:
 
 
 def _parquet_rows(opened: BinaryIO, places: Sequence[int]) -> Iterator[bytes]:
-    """Rows as JSON lines."""
-    waiting = iter(places)
-    wanted, first = next(waiting, None), 0
-    for batch in pyarrow.parquet.ParquetFile(opened).iter_batches(_ROWS_PER_BATCH):
-        while wanted is not None and wanted < first + len(batch):
-            row = {name: cells.shown(batch.column(name)[wanted - first]) for name in batch.schema.names}
+    """Rows as JSON lines. Only the row groups that hold them are read."""
+    with pyarrow.parquet.ParquetFile(opened) as parquet:
+        end = 0
+        for group in range(parquet.metadata.num_row_groups):
+            first, end = end, end + parquet.metadata.row_group(group).num_rows
+            mine = places[bisect.bisect_left(places, first) : bisect.bisect_left(places, end)]
+            if mine:
+                yield from _rows_of_group(parquet, group, [place - first for place in mine])
+
+
+def _rows_of_group(parquet: pyarrow.parquet.ParquetFile, group: int, wanted: Sequence[int]) -> Iterator[bytes]:
+    waiting, first = list(reversed(wanted)), 0
+    size = min(batches.ROWS_PER_BATCH, batches.rows_that_fit(parquet.metadata, group))
+    for batch in parquet.iter_batches(size, [group], use_threads=False):
+        while waiting and waiting[-1] < first + len(batch):
+            number = waiting.pop() - first
+            row = {name: cells.shown(batch.column(place)[number]) for place, name in enumerate(batch.schema.names)}
             yield json.dumps(row, default=str, ensure_ascii=False).encode("utf-8", "surrogateescape") + b"\n"
-            wanted = next(waiting, None)
         first += len(batch)
-        if wanted is None:
-            return
