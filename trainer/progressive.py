@@ -43,7 +43,7 @@ def validate(options: Options, data: DataDir, before: Predecessor) -> None:
     if tf.io.gfile.exists(path):
         return
     result = evaluate(options, data, before, names.TRAIN, options.model_dir)
-    days = [*read(before.model_dir), {"data": os.path.basename(data.path.rstrip("/")), **result}]
+    days = [*read(before.model_dir), {"data": _label(data.path), **result}]
     tf.io.gfile.makedirs(options.model_dir)
     write_whole(path, json.dumps(days, indent=1) + "\n")
     say(f"before training on it: {_summary(result)}")
@@ -88,7 +88,12 @@ def evaluate(options: Options, data: DataDir, model: Predecessor, split: str, fo
             checkpoint_path=model.checkpoint,
             name=_EVENTS,
         )
-    return {"model": os.path.basename(model.model_dir.rstrip("/")), **_metrics(result)}
+    return {"model": _label(model.model_dir), **_metrics(result)}
+
+
+def _label(folder: str) -> str:
+    """Last two parts of a path: in a daily run the first of them is the date."""
+    return "/".join(folder.rstrip("/").split("/")[-2:])
 
 
 def _metrics(result: Mapping[str, Any]) -> dict[str, Any]:

@@ -115,7 +115,7 @@ def test_a_day_after_the_other(days, first, tmp_path):
     assert tensors(str(tmp_path / "m2"))["global_step"] == 4
     assert (tmp_path / "m2" / "progressive.json").read_text() == text
     (line,) = progressive.read(str(tmp_path / "m2"))
-    assert (line["data"], line["model"]) == ("day1", "m1")
+    assert line["data"].endswith("/day1") and line["model"].endswith("/m1")
     assert 0 < line["ctr_logloss"] < 2 and line["impressions"] > 100
 
 
