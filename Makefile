@@ -9,7 +9,8 @@ PACKAGES := storage features simulate preprocess input_fn model_fn trainer servi
 INPUT :=
 OUTPUT := demo_output
 
-.PHONY: setup demo demo-daily test test-engines test-stores test-chains test-matrix lint audit bench constraints clean test-tables
+.PHONY: setup demo demo-daily test test-engines test-stores test-chains test-matrix lint audit bench constraints clean
+.PHONY: test-tables test-topologies
 
 setup: $(READY)
 
@@ -59,6 +60,10 @@ audit: $(READY)
 # Newest versions that setup.py allows; needs uv.
 constraints:
 	tools/make_constraints.sh $(EXTRAS)
+
+# Clusters of processes: minutes, so it has a target of its own.
+test-topologies: $(READY)
+	$(BIN)/python -m pytest -n 1 -m topologies tests/trainer
 
 bench: $(READY)
 	$(BIN)/python benchmarks/run_all.py --folder=benchmarks/output

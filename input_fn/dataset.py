@@ -18,10 +18,13 @@ from input_fn.options import InputOptions
 from input_fn.parsing import Columns
 from input_fn.records import serialized_records
 
-# Features that `InputOptions.trace` adds: int64 [requests], the place of each request's file in `files.find`; and an
-# int64 scalar, the records that need not be read again to go on behind the batches before this one.
+# Features that `InputOptions.trace` adds. FILE_INDEX: int64 [requests], the place of each request's file in
+# `files.find`. POSITION: int64 [2], what to skip to go on behind this batch, records and then batches. REPEATED: bool
+# scalar, whether the batch came before and fills a step up.
 FILE_INDEX = "input/file"
 POSITION = "input/position"
+REPEATED = "input/repeated"
+TRACE = (FILE_INDEX, POSITION, REPEATED)
 
 # A block is parsed at once and cut into this many batches for each piece that a request has on average, so that
 # dealing its pieces keeps those of a request apart, up to a bound on its memory (some 25 MB at full width).
@@ -90,10 +93,29 @@ def _ordered_batches(
     @_as_it_stands
     def make_batch(serialized: tf.Tensor, file_index: tf.Tensor) -> Batch:
         columns = parse(serialized, file_index)
-        features, labels = batches.split_labels(columns | _trace(file_index, tf.constant(0, tf.int64), options))
+        if options.trace:
+            columns |= {FILE_INDEX: file_index, POSITION: tf.zeros([2], tf.int64), REPEATED: tf.constant(False)}
+        features, labels = batches.split_labels(columns)
         return prepare(features), labels
 
     return records.batch(size).map(make_batch, options.num_threads or tf.data.AUTOTUNE, deterministic=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Block:
+    """Records that are parsed at once.
+
+    Attributes:
+        start: records before it: int64 scalar.
+        serialized: string [records].
+        file_index: int64 [records].
+        is_last: whether no block follows: bool scalar.
+    """
+
+    start: tf.Tensor
+    serialized: tf.Tensor
+    file_index: tf.Tensor
+    is_last: tf.Tensor
 
 
 def _shuffled_batches(
@@ -105,60 +127,74 @@ def _shuffled_batches(
     prepare: Callable[[Columns], Columns],
 ) -> tf.data.Dataset:
     """Batches of pieces: blocks of `size` records are parsed, cut and dealt."""
-    blocks = _without_short_end(records.batch(size), size)
 
     @_as_it_stands
-    def cut_block(
-        number: tf.Tensor, block: tuple[tf.Tensor, tf.Tensor]
-    ) -> tuple[Columns, pieces.Pieces, tf.Tensor, tf.Tensor]:
-        columns = parse(*block)
+    def cut_block(*parts: tf.Tensor) -> tuple[Columns, pieces.Pieces, tf.Tensor, tuple[tf.Tensor, ...]]:
+        block = _Block(*parts)
+        columns = parse(block.serialized, block.file_index)
         row_splits = columns[names.SAMPLE_ID].row_splits
         cuts = pieces.cut(row_splits, options.max_impressions_per_context)
-        dealt = cuts.take(pieces.dealing_order(cuts, tf.stack([tf.constant(options.seed, tf.int64), number])))
-        start = options.skip_records + number * size
-        columns |= _trace(block[1], start, options)
-        return columns, dealt, pieces.number_of_batches(row_splits, options.batch_size), tf.size(block[0], tf.int64)
+        # By the block's place and not its number: a run that goes on deals as the one that was stopped.
+        seed = tf.stack([tf.constant(options.seed, tf.int64), block.start])
+        dealt = cuts.take(pieces.dealing_order(cuts, seed))
+        columns |= {FILE_INDEX: block.file_index} if options.trace else {}
+        return columns, dealt, pieces.number_of_batches(row_splits, options.batch_size), parts
 
     @_as_it_stands
     def batches_of_block(
-        columns: Columns, dealt: pieces.Pieces, count: tf.Tensor, records_in_block: tf.Tensor
+        columns: Columns, dealt: pieces.Pieces, count: tf.Tensor, parts: tuple[tf.Tensor, ...]
     ) -> tf.data.Dataset:
-        start = columns.get(POSITION)
-        rows = {key: column for key, column in columns.items() if key != POSITION}
+        block = _Block(*parts)
 
         @_as_it_stands
-        def make_batch(number: tf.Tensor) -> Batch:
+        def make_batch(place: tf.Tensor) -> Batch:
+            number = tf.minimum(place, count - 1)
             chosen = dealt.take(tf.range(number, tf.size(dealt.request, tf.int64), count))
-            made = batches.gather(rows, chosen, schema)
-            if start is not None:
-                made[POSITION] = start + tf.where(tf.equal(number, count - 1), records_in_block, 0)
+            made = batches.gather(columns, chosen, schema)
+            if options.trace:
+                made |= {POSITION: _position_behind(block, number, count), REPEATED: place > number}
             features, labels = batches.split_labels(made)
             return prepare(features), labels
 
-        return tf.data.Dataset.range(count).map(make_batch, options.num_threads or tf.data.AUTOTUNE, deterministic=True)
+        repeats = tf.where(block.is_last & (count > 0), tf.constant(options.replicas - 1, tf.int64), 0)
+        places = tf.data.Dataset.range(count + repeats)
+        return places.map(make_batch, options.num_threads or tf.data.AUTOTUNE, deterministic=True)
 
-    numbered = tf.data.Dataset.zip((tf.data.Dataset.counter(), blocks))
-    cut_blocks = numbered.map(cut_block, 1, deterministic=True).prefetch(1)
-    return cut_blocks.flat_map(batches_of_block)
+    blocks = _blocks(records.batch(size), size, options.skip_records)
+    cut_blocks = blocks.map(cut_block, 1, deterministic=True).prefetch(1)
+    return cut_blocks.flat_map(batches_of_block).skip(options.skip_batches)
 
 
-def _without_short_end(blocks: tf.data.Dataset, size: int) -> tf.data.Dataset:
-    """Joins a last block of less than `size` records to the one before it, so that training ends with no tiny batch."""
+def _position_behind(block: _Block, number: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+    """What to skip to go on behind batch `number` of the `count` of a block: int64 [2], records and batches."""
+    behind = tf.stack([block.start + tf.size(block.serialized, tf.int64), tf.constant(0, tf.int64)])
+    return tf.where(tf.equal(number, count - 1), behind, tf.stack([block.start, number + 1]))
+
+
+def _blocks(blocks: tf.data.Dataset, size: int, skipped: int) -> tf.data.Dataset:
+    """The parts of a `_Block` each.
+
+    One of less than `size` records at the end joins the one before it, so that training ends with no tiny batch.
+    """
     nothing = (tf.zeros([0], tf.string), tf.zeros([0], tf.int64))
 
     @_as_it_stands
-    def step(
+    def join_short_end(
         held: tuple[tf.Tensor, tf.Tensor], block: tuple[tf.Tensor, tf.Tensor]
-    ) -> tuple[tuple[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
+    ) -> tuple[tuple[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor, tf.Tensor]]:
         joined = tuple(tf.concat(parts, 0) for parts in zip(held, block, strict=True))
-        return tf.cond(tf.size(block[0]) < size, lambda: (nothing, joined), lambda: (block, held))
+        is_last = tf.size(block[0]) < size
+        return tf.cond(is_last, lambda: (nothing, (*joined, is_last)), lambda: (block, (*held, is_last)))
 
-    ended = blocks.concatenate(tf.data.Dataset.from_tensors(nothing))
-    return ended.scan(nothing, step).filter(lambda serialized, _: tf.size(serialized) > 0)
+    @_as_it_stands
+    def with_start(
+        start: tf.Tensor, serialized: tf.Tensor, file_index: tf.Tensor, is_last: tf.Tensor
+    ) -> tuple[tf.Tensor, tuple[tf.Tensor, ...]]:
+        return start + tf.size(serialized, tf.int64), (start, serialized, file_index, is_last)
 
-
-def _trace(file_index: tf.Tensor, position: tf.Tensor, options: InputOptions) -> Columns:
-    return {FILE_INDEX: file_index, POSITION: position} if options.trace else {}
+    ended = blocks.concatenate(tf.data.Dataset.from_tensors(nothing)).scan(nothing, join_short_end)
+    filled = ended.filter(lambda serialized, *_: tf.size(serialized) > 0)
+    return filled.scan(tf.constant(skipped, tf.int64), lambda start, block: with_start(start, *block))
 
 
 def _pipeline_options(options: InputOptions) -> tf.data.Options:

@@ -23,10 +23,13 @@ class InputOptions:
         seed: equal seeds give equal batches in equal order, on any number of threads; None draws one.
         num_epochs: passes over the files.
         skip_records: leave out this many records at the start of the first pass: to go on where a run was stopped.
+        skip_batches: leave out this many batches of the first block behind them as well.
+        replicas: models that take a batch each in every step. The last batch comes again until the last step has one
+            for each: the mean of their gradients is that of the batches once.
         shard_count: workers that share the files; each reads its own part.
         shard_index: this worker's number among them, from 0.
         num_threads: threads for the whole pipeline; 0 leaves it to tf.data's threads, one a core.
-        trace: adds `FILE_INDEX` and `POSITION` to the features, for whoever strips them before the model.
+        trace: adds `dataset.TRACE` to the features, for whoever strips them before the model.
     """
 
     batch_size: int = 1024
@@ -37,6 +40,8 @@ class InputOptions:
     seed: int | None = None
     num_epochs: int = 1
     skip_records: int = 0
+    skip_batches: int = 0
+    replicas: int = 1
     shard_count: int = 1
     shard_index: int = 0
     num_threads: int = 0
@@ -49,6 +54,8 @@ class InputOptions:
             ("shuffle_buffer", 1),
             ("num_epochs", 1),
             ("skip_records", 0),
+            ("skip_batches", 0),
+            ("replicas", 1),
             ("shard_count", 1),
             ("num_threads", 0),
         ):

@@ -7,6 +7,7 @@ the optimizer needs. Nothing in a step grows with the table.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Sequence
 
@@ -53,7 +54,7 @@ def embed(
 ) -> Embedded:
     """Looks up and pools every field of ids of a batch; dense fields stand beside them as they are."""
     found = lookup.make(features, schema, settings.combiner, distinct=training)
-    with tf.device(_device(settings) if training else None):
+    with _device(settings, training):
         rows = tf.gather(embedding_table(vocabulary_size, settings), found.ids)
     requests = found.requests
     context_bags = requests.count * len(lookup.context_fields(schema))
@@ -89,9 +90,11 @@ def _embedded(
     return Embedded(requests, fields, Representation(requests, *parts), looked_up)
 
 
-def _device(settings: Hyperparameters) -> str | None:
-    """Where the table lies; None: wherever TensorFlow or a cluster's strategy puts variables."""
-    return None if settings.embedding_device == AUTO else f"/{settings.embedding_device}:0"
+def _device(settings: Hyperparameters, training: bool) -> contextlib.AbstractContextManager:
+    """Where the table lies; else wherever TensorFlow or a cluster puts it, which tf.device(None) would forget."""
+    if settings.embedding_device == AUTO or not training:
+        return contextlib.nullcontext()
+    return tf.device(f"/{settings.embedding_device}:0")
 
 
 def embedding_table(vocabulary_size: int, settings: Hyperparameters) -> tf.Variable:

@@ -17,12 +17,20 @@ from model_fn.representation import Features
 ModeKeys = tf_estimator.ModeKeys
 
 
-class Params(TypedDict):
-    """What `model_fn` needs to know: the log's schema, rows of the embedding table, and the settings."""
-
+class _Needed(TypedDict):
     schema: Schema
     vocabulary_size: int
     hyperparameters: Hyperparameters
+
+
+class Params(_Needed, total=False):
+    """What `model_fn` needs to know: the log's schema, rows of the embedding table, and the settings.
+
+    Attributes:
+        first_step: training: global step at which the schedule of learning rates begins.
+    """
+
+    first_step: int
 
 
 def model_fn(
@@ -56,10 +64,11 @@ def model_fn(
         loss += losses.l2_penalty(net.looked_up, net.kernels, settings)
         _summarize(loss, parts, propensity.diagnostics(scored))
         return tf_estimator.EstimatorSpec(
-            mode, loss=loss, train_op=optimizers.train_op(loss, settings, net.updates + floor.updates)
+            mode,
+            loss=loss,
+            train_op=optimizers.train_op(loss, settings, net.updates + floor.updates, params.get("first_step", 0)),
         )
-    user_field = metric_ops.user_field(params["schema"], settings)
-    users = None if user_field is None else metric_ops.users_of_impressions(features, user_field, net.requests)
+    users = features[names.SAMPLE_USER].values if names.SAMPLE_USER in features else None
     found = metric_ops.metric_ops(net.logits, truth, floor.value, users)
     return tf_estimator.EstimatorSpec(mode, loss=loss, eval_metric_ops=found)
 

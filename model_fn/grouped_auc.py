@@ -8,12 +8,15 @@ import numpy as np
 
 from features import keys
 
-# Impressions kept, at 13 bytes each (twice that while they are put in order).
+# The user of an impression whose user the log does not tell: it enters no metric within users.
+UNKNOWN = 0
+
+# Impressions kept, at 17 bytes each (twice that while they are put in order).
 MOST_IMPRESSIONS = 1 << 24
 
 
 class UserScores(NamedTuple):
-    """Impressions of users: int32 user, float32 logits of click and conversion, uint8 labels; [n] each."""
+    """Impressions of users: int64 user, float32 logits of click and conversion, uint8 labels; [n] each."""
 
     user: np.ndarray
     ctr: np.ndarray
@@ -22,7 +25,7 @@ class UserScores(NamedTuple):
     conversion: np.ndarray
 
 
-_DTYPES = (np.int32, np.float32, np.float32, np.uint8, np.uint8)
+_DTYPES = (np.int64, np.float32, np.float32, np.uint8, np.uint8)
 
 
 class UserSample:
@@ -45,7 +48,8 @@ class UserSample:
 
     def update(self, scores: UserScores) -> None:
         """Adds impressions."""
-        arrays = (np.asarray(values, dtype) for values, dtype in zip(scores, _DTYPES, strict=True))
+        known = np.asarray(scores.user) != UNKNOWN
+        arrays = (np.asarray(values, dtype)[known] for values, dtype in zip(scores, _DTYPES, strict=True))
         self._add(self._of_kept_users(UserScores(*arrays)))
         while self._count > self._most:
             self._halvings += 1

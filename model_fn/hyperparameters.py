@@ -237,7 +237,6 @@ class Hyperparameters:
         "one, or the parameter servers'.",
         DEVICES,
     )
-    gauc_field: str = _setting("", "Field whose value names the user in *_gauc; empty: the first context field.")
 
     def __post_init__(self) -> None:
         for name, kind in (("deep_layers", int), ("dropout", float), ("expert_layers", int)):

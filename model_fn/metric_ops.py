@@ -5,11 +5,8 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from features.schema import Field, Schema
 from model_fn.evaluation import Evaluation
-from model_fn.hyperparameters import Hyperparameters
 from model_fn.losses import Labels, Logits
-from model_fn.representation import Features, Requests
 
 MetricOps = dict[str, tuple[tf.Tensor, tf.Operation]]
 
@@ -17,29 +14,6 @@ MetricOps = dict[str, tuple[tf.Tensor, tf.Operation]]
 def calibration_table_name(task: str) -> str:
     """Name of the metric that holds a task's calibration table: float64 [10, 3]."""
     return f"{task}_calibration_table"
-
-
-def user_field(schema: Schema, settings: Hyperparameters) -> Field | None:
-    """The field whose ids name users in *_gauc: `gauc_field`, or the first context field of kind one, if any.
-
-    Raises:
-        ValueError: `gauc_field` is not a field of kind one of the schema.
-    """
-    able = [field for field in schema.fields if not field.is_many]
-    if settings.gauc_field:
-        for field in able:
-            if field.name == settings.gauc_field:
-                return field
-        raise ValueError(
-            f"gauc_field {settings.gauc_field!r}: allowed are the fields of kind one: {', '.join(f.name for f in able)}"
-        )
-    return next((field for field in able if field.is_context), None)
-
-
-def users_of_impressions(features: Features, field: Field, requests: Requests) -> tf.Tensor:
-    """Id that the user field has for each impression: int64 [impressions]."""
-    ids = features[field.name]
-    return requests.to_impressions(ids) if field.is_context else ids.values
 
 
 def metric_ops(logits: Logits, labels: Labels, floor: tf.Tensor, users: tf.Tensor | None) -> MetricOps:

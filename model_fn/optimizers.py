@@ -91,8 +91,56 @@ class RowAdagrad(DistinctRows, tf.compat.v1.train.AdagradOptimizer):
         return tf.group(_scatter_update(accumulator, indices, squares), _scatter_update(var, indices, moved))
 
 
-class RowFtrl(DistinctRows, tf.compat.v1.train.FtrlOptimizer):
-    """Ftrl, whose sparse kernel changes only the rows of the batch."""
+class RowFtrl(DistinctRows):
+    """FTRL-Proximal (McMahan et al., 2013) with L1, on the rows of the batch or on a whole weight.
+
+    It keeps a sum z of gradients, of which a weight is a function. Where the weight is not 0, z follows from it, and is
+    taken from there: TensorFlow's own kernel begins with z = 0, which its first step makes the weights, whatever they
+    were initialized with; and a learning rate that falls would shrink them all. Without L1 it is Adagrad.
+
+    Args:
+        learning_rate: scalar.
+        start: what the sums of squared gradients begin with.
+        l1: strength.
+    """
+
+    def __init__(self, learning_rate: tf.Tensor | float, start: float, l1: float) -> None:
+        super().__init__(use_locking=False, name="Ftrl")
+        self._rate = learning_rate
+        self._start = start
+        self._l1 = l1
+
+    def _prepare(self) -> None:
+        self._rate_tensor = tf.convert_to_tensor(self._rate, tf.float32)
+
+    def _create_slots(self, var_list: Sequence[tf.Variable]) -> None:
+        for var in var_list:
+            start = tf.constant_initializer(self._start)
+            self._get_or_make_slot_with_initializer(var, start, var.shape, var.dtype.base_dtype, "accum", self._name)
+            self._zeros_slot(var, "linear", self._name)
+
+    def _resource_apply_dense(self, grad: tf.Tensor, var: tf.Variable) -> tf.Operation:
+        slots = self.get_slot(var, "accum"), self.get_slot(var, "linear")
+        moved = self._moved(grad, tf.convert_to_tensor(var), *map(tf.convert_to_tensor, slots))
+        return tf.group(*(one.assign(value) for one, value in zip((var, *slots), moved, strict=True)))
+
+    def _resource_apply_sparse(self, grad: tf.Tensor, var: tf.Variable, indices: tf.Tensor) -> tf.Operation:
+        variables = var, self.get_slot(var, "accum"), self.get_slot(var, "linear")
+        moved = self._moved(grad, *(tf.gather(one, indices) for one in variables))
+        return tf.group(*(_scatter_update(one, indices, rows) for one, rows in zip(variables, moved, strict=True)))
+
+    def _moved(
+        self, grad: tf.Tensor, weight: tf.Tensor, squares: tf.Tensor, linear: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Weight, sum of squares and z behind a step."""
+        root, rate, l1 = tf.sqrt(squares), self._rate_tensor, self._l1
+        linear = tf.where(tf.equal(weight, 0.0), linear, -weight * root / rate - tf.sign(weight) * l1)
+        squares += tf.square(grad)
+        new_root = tf.sqrt(squares)
+        linear += grad - (new_root - root) / rate * weight
+        shrunk = tf.sign(linear) * tf.maximum(tf.abs(linear) - l1, 0.0)
+        # A weight that never had a gradient stays.
+        return tf.where(new_root > 0.0, -tf.math.divide_no_nan(shrunk * rate, new_root), weight), squares, linear
 
 
 def _scatter_update(slot: tf.Variable, indices: tf.Tensor, rows: tf.Tensor) -> tf.Operation:
@@ -110,9 +158,7 @@ def make_optimizer(
         hyperparameters.LAZY_ADAM: lambda: LazyAdam(learning_rate, *betas),
         hyperparameters.ADAGRAD: lambda: RowAdagrad(learning_rate, start),
         hyperparameters.MOMENTUM: lambda: RowMomentum(learning_rate, settings.momentum),
-        hyperparameters.FTRL: lambda: RowFtrl(
-            learning_rate, initial_accumulator_value=start, l1_regularization_strength=settings.ftrl_l1
-        ),
+        hyperparameters.FTRL: lambda: RowFtrl(learning_rate, start, settings.ftrl_l1),
         hyperparameters.SGD: lambda: tf.compat.v1.train.GradientDescentOptimizer(learning_rate),
     }
     return makers[name]()
@@ -136,16 +182,19 @@ def schedule(global_step: tf.Tensor, settings: Hyperparameters) -> tf.Tensor:
     return warm * (1.0 + (left - 1.0) * done)
 
 
-def train_op(loss: tf.Tensor, settings: Hyperparameters, updates: Sequence[tf.Operation]) -> tf.Operation:
+def train_op(
+    loss: tf.Tensor, settings: Hyperparameters, updates: Sequence[tf.Operation], first_step: int = 0
+) -> tf.Operation:
     """One step: gradients of all trainable variables, clipping, both optimizers, and the global step.
 
     Args:
         loss: scalar.
         settings: optimizers, rates, schedule, clipping.
         updates: ops that belong to the step as well.
+        first_step: global step at which the schedule begins.
     """
     global_step = tf.compat.v1.train.get_or_create_global_step()
-    factor = schedule(global_step, settings)
+    factor = schedule(global_step - first_step, settings)
     # Dense gradients leave no row out: there LazyAdam is Adam.
     name = hyperparameters.ADAM if settings.optimizer == hyperparameters.LAZY_ADAM else settings.optimizer
     dense = make_optimizer(name, settings.learning_rate * factor, settings)

@@ -9,19 +9,21 @@ python -m trainer --task_type=report --model_dir=M[,M2,M3] [--report=FILE.html]
 
 from __future__ import annotations
 
+import signal
 import sys
 
 from absl import app, flags
 
 from trainer import command_line, terminal
 from trainer.options import EVAL, EXPORT, INFER, REPORT, Options
+from trainer.terminal import StoppedError
 
 command_line.define()
 flags.adopt_module_key_flags(command_line)
 
 _EXPECTED_ERRORS = (ValueError, OSError)
-# What shells give for SIGINT.
-_INTERRUPTED = 130
+# What shells add to a signal's number.
+_SIGNALLED = 128
 
 
 def main() -> None:
@@ -45,17 +47,22 @@ def _run(arguments: list[str]) -> None:
         options, hyperparameters = command_line.options(), command_line.hyperparameters()
         _run_task(options, hyperparameters, verbosity)
     except _EXPECTED_ERRORS as error:
-        sys.exit(f"trainer: {terminal.shown(str(error))}")
+        print(f"trainer: {terminal.shown(str(error))}", file=sys.stderr)
+        terminal.leave(1)
     except KeyboardInterrupt:
         print("trainer: interrupted; training goes on from its last checkpoint when started again", file=sys.stderr)
-        sys.exit(_INTERRUPTED)
+        terminal.leave(_SIGNALLED + signal.SIGINT)
+    except StoppedError as error:
+        print(f"trainer: {terminal.shown(str(error))}", file=sys.stderr)
+        terminal.leave(_SIGNALLED + error.number)
+    terminal.leave(0)
 
 
 def _run_task(options: Options, hyperparameters: command_line.Hyperparameters, verbosity: int) -> None:
     # Imported after the flags are checked: --help and mistakes need not wait for TensorFlow.
+    terminal.quiet_libraries(verbosity)
     from trainer import remote
 
-    terminal.quiet_libraries(verbosity)
     with remote.file_errors(), remote.within_reach(options) as reached:
         _dispatch(reached, hyperparameters)
 

@@ -50,6 +50,10 @@ class DataDir:
         """Glob of a split's files."""
         return names.records_pattern(self.path, split)
 
+    def has(self, split: str) -> bool:
+        """Whether there are record files of a split."""
+        return bool(tf.io.gfile.glob(self.records(split)))
+
     def totals(self, split: str) -> dict[str, Any]:
         """Numbers of requests, impressions and records of a split, by the job's report; empty without report."""
         return dict(self._report().get("splits", {}).get(split, {}))

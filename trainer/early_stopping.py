@@ -2,36 +2,26 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
 
 from model_fn import estimator as tf_estimator
-from trainer import event_files
-from trainer.exporters import is_better
+from trainer import evaluations
+from trainer.evaluations import Evaluated
 from trainer.terminal import say
 
 
-def evaluations_without_gain(eval_dir: str, metric: str) -> int:
-    """Evaluations since the best one, read from the TensorBoard events: whichever process evaluated wrote them."""
-    best, since = math.nan, 0
-    curve = event_files.read(eval_dir).curves.get(metric)
-    for value in [] if curve is None else curve.values.tolist():
-        since = 0 if is_better(metric, value, best) else since + 1
-        best = value if since == 0 else best
-    return since
-
-
 class EarlyStopping(tf_estimator.SessionRunHook):
-    """Looks at the evaluations every so many steps. Each worker does, so no variable has to carry the decision.
+    """Looks at the run's evaluations every so many steps.
 
     Args:
-        eval_dir: where evaluations write their events.
+        history: the evaluations so far, whichever process made them.
         metric: that must get better.
         patience: evaluations in a row that may not be better, all but the last.
         every_steps: steps between looks.
     """
 
-    def __init__(self, eval_dir: str, metric: str, patience: int, every_steps: int) -> None:
-        self._eval_dir = eval_dir
+    def __init__(self, history: Callable[[], list[Evaluated]], metric: str, patience: int, every_steps: int) -> None:
+        self._history = history
         self._metric = metric
         self._patience = patience
         self._every_steps = every_steps
@@ -46,4 +36,4 @@ class EarlyStopping(tf_estimator.SessionRunHook):
 
     def is_due(self) -> bool:
         """Whether the evaluations so far call for the end."""
-        return evaluations_without_gain(self._eval_dir, self._metric) >= self._patience
+        return evaluations.without_gain(self._history(), self._metric) >= self._patience

@@ -14,12 +14,10 @@ import numpy as np
 import tensorflow as tf
 
 from features import names
-from model_fn import estimator as tf_estimator
 from model_fn import evaluation, score_histogram
 from model_fn.metric_ops import calibration_table_name
 from trainer.data_dir import read_bytes
 from trainer.model_dir import write_whole
-from trainer.terminal import say
 
 _TABLE_COLUMNS = ("impressions", "mean_prediction", "mean_label")
 _SHOWN = ("ctr_auc", "cvr_auc", "ctcvr_auc", "ctr_calibration", "ctcvr_calibration")
@@ -164,24 +162,3 @@ def calibration_picture(task: str, table: np.ndarray) -> str:
     file = io.StringIO()
     FigureCanvasSVG(figure).print_svg(file, metadata={"Date": None})
     return file.getvalue()
-
-
-class ReportExporter(tf_estimator.Exporter):
-    """Makes the report of each evaluation during training: Estimator calls exporters then, and nothing else."""
-
-    @property
-    def name(self) -> str:
-        """Name of the folder that Estimator offers; it is not used."""
-        return "report"
-
-    def export(
-        self,
-        estimator: tf_estimator.Estimator,
-        export_path: str,
-        checkpoint_path: str,
-        eval_result: Mapping[str, Any],
-        is_the_final_export: bool,
-    ) -> None:
-        """Writes the files and prints the line."""
-        write(estimator.model_dir, names.TEST, eval_result)
-        say(summary(eval_result))

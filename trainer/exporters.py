@@ -5,104 +5,58 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import tensorflow as tf
-
-from model_fn import estimator as tf_estimator
-from model_fn.hyperparameters import Hyperparameters
-from serving.export import export_saved_model
-from serving.export_options import DEFAULTS, ExportOptions
+import storage
 from serving.saved_model_files import CheckError
-from trainer.data_dir import read_bytes
-from trainer.model_dir import write_whole
-from trainer.options import BEST, FINAL, comparable_metrics
+from trainer import saving
+from trainer.options import comparable_metrics
 from trainer.terminal import say
 
-_BEST_FILE = "best.json"
 
+class VersionExporter:
+    """Writes versions of the served model to a folder, and notes in its NAME.json which it wrote last, and of what.
 
-class _SavedModelExporter(tf_estimator.Exporter):
-    """Writes versions of the served model to MODEL_DIR/export/NAME."""
+    Args:
+        folder: MODEL_DIR/export/NAME.
+        make: exports a checkpoint into a folder and gives the path of the version.
+        keeps_one: whether a version goes when the next one is there.
+    """
 
-    def __init__(
-        self, vocabulary_dir: str, hyperparameters: Hyperparameters, options: ExportOptions = DEFAULTS
-    ) -> None:
-        self._vocabulary_dir = vocabulary_dir
-        self._hyperparameters = hyperparameters
-        self._options = options
+    def __init__(self, folder: str, make: Callable[[str, str], str], keeps_one: bool) -> None:
+        self._folder = folder
+        self._note = storage.join(folder, f"{os.path.basename(folder)}.json")
+        self._make = make
+        self._keeps_one = keeps_one
 
-    def _export(self, export_path: str, checkpoint_path: str) -> str:
-        made = export_saved_model(
-            export_path, checkpoint_path, self._vocabulary_dir, self._hyperparameters, self._options
-        )
-        say(f"exported {made}")
-        return made
-
-
-class FinalExporter(_SavedModelExporter):
-    """Exports the model at the end of training."""
-
-    @property
-    def name(self) -> str:
-        """Name of the folder below MODEL_DIR/export."""
-        return FINAL
-
-    def export(
-        self,
-        estimator: tf_estimator.Estimator,
-        export_path: str,
-        checkpoint_path: str,
-        eval_result: Mapping[str, Any],
-        is_the_final_export: bool,
-    ) -> str | None:
-        """Exports if it is the end."""
-        return self._export(export_path, checkpoint_path) if is_the_final_export else None
-
-
-class BestExporter(_SavedModelExporter):
-    """Exports each model that is better than all before, also those before a resume, and deletes the one before it."""
-
-    def __init__(
-        self,
-        vocabulary_dir: str,
-        hyperparameters: Hyperparameters,
-        metric: str,
-        options: ExportOptions = DEFAULTS,
-    ) -> None:
-        super().__init__(vocabulary_dir, hyperparameters, options)
-        self._metric = metric
-
-    @property
-    def name(self) -> str:
-        """Name of the folder below MODEL_DIR/export."""
-        return BEST
-
-    def export(
-        self,
-        estimator: tf_estimator.Estimator,
-        export_path: str,
-        checkpoint_path: str,
-        eval_result: Mapping[str, Any],
-        is_the_final_export: bool,
-    ) -> str | None:
-        """Exports if the metric is better."""
-        value, best_file = float(eval_result[self._metric]), os.path.join(export_path, _BEST_FILE)
-        best = json.loads(read_bytes(best_file)) if tf.io.gfile.exists(best_file) else {}
-        if not is_better(self._metric, value, best.get(self._metric, math.nan)):
-            return None
+    def export(self, checkpoint: str, facts: Mapping[str, Any]) -> None:
+        """Exports a checkpoint, unless the last version is of the same facts."""
+        noted = self._noted()
+        # A version's folder by its name: the whole model_dir may have been moved or copied.
+        old = os.path.basename(str(noted.pop("version", "")))
+        if old and noted == dict(facts) and self._has(old):
+            return
+        saving.refuse_broken(checkpoint)
         try:
-            made = self._export(export_path, checkpoint_path)
+            made = self._make(self._folder, checkpoint)
         except CheckError as error:
+            if not self._keeps_one:
+                raise
             # Training is worth more than one of its exports; the last one ends the run where it fails.
             say(f"not exported: {error}")
-            return None
-        step = int(eval_result["global_step"])
-        write_whole(best_file, json.dumps({self._metric: value, "global_step": step, "version": made}) + "\n")
-        if best.get("version") and tf.io.gfile.exists(best["version"]):
-            tf.io.gfile.rmtree(best["version"])
-        return made
+            return
+        say(f"exported {made}")
+        version = os.path.basename(made)
+        storage.write(self._note, [json.dumps({**facts, "version": version}).encode() + b"\n"])
+        if self._keeps_one and old.isdigit() and old != version and self._has(old):
+            storage.remove(storage.join(self._folder, old))
+
+    def _noted(self) -> dict[str, Any]:
+        return dict(json.loads(storage.read(self._note))) if storage.exists(self._note) else {}
+
+    def _has(self, version: str) -> bool:
+        return version in {name.rstrip("/") for name in storage.names_in(self._folder)}
 
 
 def is_better(metric: str, value: float, best: float) -> bool:

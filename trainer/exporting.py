@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import tensorflow as tf
-
 import storage
 from features import names
 from serving.export import export_saved_model
 from storage import ownership, process
-from trainer import data_dir, model_dir
+from trainer import data_dir, model_dir, saving
 from trainer.options import Options
 from trainer.terminal import say
 
@@ -19,7 +17,7 @@ _COMMAND = "python -m trainer --task_type=export"
 
 
 def export(options: Options, given: Mapping[str, Any]) -> str:
-    """Writes the last checkpoint of model_dir as a new version of a served model.
+    """Writes a checkpoint of model_dir as a new version of a served model.
 
     Args:
         options: of the run.
@@ -35,7 +33,8 @@ def export(options: Options, given: Mapping[str, Any]) -> str:
     storage.refuse_overlap({"export_dir": options.export_dir}, {"data_dir": options.data_dir})
     _claim(options.export_dir)
     settings = model_dir.trained_hyperparameters(options.model_dir, given, data)
-    checkpoint = tf.train.latest_checkpoint(options.model_dir)
+    checkpoint = model_dir.checkpoint(options.model_dir, options.checkpoint)
+    saving.refuse_broken(checkpoint)
     folder = names.vocabulary_dir(data.path)
     made = export_saved_model(options.export_dir, checkpoint, folder, settings, options.export_options())
     say(f"exported {made}")

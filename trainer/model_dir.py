@@ -1,20 +1,46 @@
-"""The settings that a model_dir keeps: evaluation, inference and export need none and cannot contradict them."""
+"""The folder of a model: its settings, its history, and which of its files a training made."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
-import os
+import re
+import time
 from collections.abc import Mapping
 from typing import Any
 
 import tensorflow as tf
 
+import storage
 from model_fn.hyperparameters import Hyperparameters
-from trainer.data_dir import DataDir, read_bytes
+from storage import ownership
+from trainer import evaluations
+from trainer.data_dir import DataDir
+from trainer.terminal import say
 
+COMMAND = "python -m trainer"
 HYPERPARAMETERS_FILE = "hyperparameters.json"
 DATA_FILE = "data.json"
-CHECKPOINT_FILE = "checkpoint"
+HISTORY_FILE = "history.jsonl"
+BEST = "best"
+
+# Settings of which no variable of the model depends: they may change where training goes on.
+_MAY_CHANGE = frozenset(
+    {
+        *("ctr_task_wgt", "ctr_tower_wgt", "cvr_tower_wgt", "counterfactual_wgt", "global_wgt", "propensity_floor"),
+        *("propensity_normalize", "dropout", "batch_norm_decay", "learning_rate", "embedding_learning_rate"),
+        *("warmup_steps", "decay", "decay_steps", "decay_rate", "momentum", "adam_beta1", "adam_beta2", "adam_epsilon"),
+        *("ftrl_l1", "clip_norm", "l2_reg", "embedding_l2_reg", "precision", "embedding_device"),
+    }
+)
+# What a training leaves in its folder, below which nothing else is removed.
+_MADE_HERE = re.compile(
+    r"checkpoint|model\.ckpt-\d+\.(index|meta|data-\d+-of-\d+)|graph\.pbtxt|events\.out\.tfevents\.[^/]*"
+    r"|eval[^/]*/events\.out\.tfevents\.[^/]*|eval(_[^/]*)?\.json|calibration_[^/]*\.svg|evaluations\.jsonl"
+    r"|hyperparameters\.json|data\.json|history\.jsonl|cluster\.json|model_report\.html"
+    r"|best/model\.ckpt-\d+\.(index|data-\d+-of-\d+)|export/(best|final)/(\d+/.*|(best|final)\.json)"
+    r"|progressive\.json|vocabulary/.*|plugins/profile/.*"
+)
 
 
 class ContradictionError(ValueError):
@@ -27,11 +53,11 @@ def saved_hyperparameters(model_dir: str) -> Hyperparameters | None:
     Raises:
         ValueError: the file is damaged.
     """
-    path = os.path.join(model_dir, HYPERPARAMETERS_FILE)
-    if not tf.io.gfile.exists(path):
+    path = storage.join(model_dir, HYPERPARAMETERS_FILE)
+    if not storage.exists(path):
         return None
     try:
-        return Hyperparameters.from_json(read_bytes(path))
+        return Hyperparameters.from_json(storage.read(path))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
@@ -51,29 +77,68 @@ def trained_hyperparameters(model_dir: str, given: Mapping[str, Any], data: Data
     saved = saved_hyperparameters(model_dir)
     if saved is None or tf.train.latest_checkpoint(model_dir) is None:
         raise ValueError(f"--model_dir={model_dir}: no trained model there; run --task_type=train first")
-    refuse_contradiction(model_dir, saved, given)
+    _refuse_contradiction(model_dir, saved, given)
     refuse_other_data(model_dir, data)
     return saved
 
 
-def refuse_contradiction(model_dir: str, saved: Hyperparameters, given: Mapping[str, Any]) -> None:
+def checkpoint(model_dir: str, wanted: str) -> str:
+    """The checkpoint to use: the latest, the best, that of a step, or a path.
+
+    Args:
+        model_dir: of a trained model.
+        wanted: --checkpoint: empty, "best", a global step, or the path of a checkpoint without its endings.
+
+    Raises:
+        ValueError: there is none such.
+    """
+    latest = tf.train.latest_checkpoint(model_dir)
+    named = {"": latest, BEST: evaluations.best(model_dir)}
+    path = named.get(wanted) if wanted in named else wanted
+    if wanted.isdigit():
+        path = storage.join(model_dir, evaluations.checkpoint_name(int(wanted)))
+    if path and storage.exists(f"{path}.index"):
+        return path
+    steps = [
+        match[1] for name in storage.names_in(model_dir) if (match := re.fullmatch(r"model\.ckpt-(\d+)\.index", name))
+    ]
+    has_best = evaluations.best(model_dir) is not None
+    there = ", ".join(sorted(steps, key=int) + [BEST] * has_best)
+    raise ValueError(f"--checkpoint={wanted}: {model_dir} has {there or 'none'}; give one of these, or a path")
+
+
+def _refuse_contradiction(model_dir: str, saved: Hyperparameters, given: Mapping[str, Any]) -> None:
     """Raises ContradictionError where a setting differs from the saved one."""
     for name, value in given.items():
         kept = getattr(saved, name)
         if value != kept:
-            path = os.path.join(model_dir, HYPERPARAMETERS_FILE)
+            path = storage.join(model_dir, HYPERPARAMETERS_FILE)
             raise ContradictionError(
                 f"--{name}={_as_flag(value)}, but the model was made with {_as_flag(kept)} ({path}); leave the flag "
                 "out, or train another model with another --model_dir or --clear_existing_model"
             )
 
 
+def going_on(model_dir: str, saved: Hyperparameters, given: Mapping[str, Any]) -> Hyperparameters:
+    """Settings to go on training with: the saved ones, changed where the command names others and they may.
+
+    Raises:
+        ContradictionError: a setting differs that variables of the model depend on.
+    """
+    free = {name: value for name, value in given.items() if name in _MAY_CHANGE}
+    _refuse_contradiction(model_dir, saved, {name: value for name, value in given.items() if name not in free})
+    changed = {name: value for name, value in free.items() if value != getattr(saved, name)}
+    for name, value in changed.items():
+        say(f"from here on: --{name}={_as_flag(value)}, before {_as_flag(getattr(saved, name))}")
+    return dataclasses.replace(saved, **changed)
+
+
 def refuse_other_data(model_dir: str, data: DataDir) -> None:
     """Raises ContradictionError where the model was made for another schema or vocabulary."""
-    path = os.path.join(model_dir, DATA_FILE)
-    if not tf.io.gfile.exists(path):
+    path = storage.join(model_dir, DATA_FILE)
+    if not storage.exists(path):
         return
-    saved, found = json.loads(read_bytes(path)), data.description()
+    saved, found = json.loads(storage.read(path)), data.description()
     for key, value in found.items():
         if saved.get(key) != value:
             values = "" if key == "schema" else f" ({value}, there {saved.get(key)})"
@@ -85,34 +150,42 @@ def refuse_other_data(model_dir: str, data: DataDir) -> None:
 
 def save(model_dir: str, hyperparameters: Hyperparameters, data: DataDir) -> None:
     """Keeps the settings of a model that is about to be trained."""
-    tf.io.gfile.makedirs(model_dir)
-    write_whole(os.path.join(model_dir, HYPERPARAMETERS_FILE), hyperparameters.to_json())
-    write_whole(os.path.join(model_dir, DATA_FILE), json.dumps(data.description(), indent=1) + "\n")
+    write_whole(storage.join(model_dir, HYPERPARAMETERS_FILE), hyperparameters.to_json())
+    write_whole(storage.join(model_dir, DATA_FILE), json.dumps(data.description(), indent=1) + "\n")
+
+
+def note_run(model_dir: str, step: int, settings: Mapping[str, Any]) -> None:
+    """Adds a line to the history: when a run began, from which step, and with which settings."""
+    path = storage.join(model_dir, HISTORY_FILE)
+    before = storage.read(path).decode("utf-8") if storage.exists(path) else ""
+    entry = {"began": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "from_step": step, **settings}
+    write_whole(path, before + json.dumps(entry) + "\n")
 
 
 def write_whole(path: str, text: str) -> None:
-    """Writes a text file under another name and renames it."""
-    temporary = f"{path}.tmp-{os.getpid()}"
-    with tf.io.gfile.GFile(temporary, "w") as file:
-        file.write(text)
-    tf.io.gfile.rename(temporary, path, overwrite=True)
+    """Writes a text file, whole or not at all."""
+    storage.write(path, [text.encode("utf-8")])
 
 
 def clear(model_dir: str) -> None:
-    """Deletes a model.
+    """Removes what trainings made in the folder; says what is left.
 
     Raises:
-        ValueError: the folder holds something else.
+        storage.ownership.OwnershipError: the folder bears no mark of this command.
     """
-    if not tf.io.gfile.exists(model_dir):
-        return
-    entries = tf.io.gfile.listdir(model_dir)
-    if entries and not {HYPERPARAMETERS_FILE, CHECKPOINT_FILE} & set(entries):
-        raise ValueError(
-            f"--clear_existing_model: {model_dir} has files but no {HYPERPARAMETERS_FILE}, so it may be no model; "
-            "delete it yourself"
+    ownership.refuse_foreign(model_dir, COMMAND, "model_dir")
+    base = len(model_dir.rstrip("/")) + 1
+    left = []
+    for path, _ in storage.walk(model_dir):
+        if _MADE_HERE.fullmatch(path[base:]):
+            storage.remove(path)
+        elif not path[base:].startswith("_"):
+            left.append(path[base:])
+    if left:
+        say(
+            f"--clear_existing_model: left alone what no training made: {', '.join(left[:5])}"
+            + " ..." * (len(left) > 5)
         )
-    tf.io.gfile.rmtree(model_dir)
 
 
 def _as_flag(value: Any) -> str:

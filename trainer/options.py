@@ -26,6 +26,10 @@ BEST = "best"
 FINAL = "final"
 EXPORTERS = (BEST, FINAL)
 
+CSV = "csv"
+PARQUET = "parquet"
+FORMATS = (CSV, PARQUET)
+
 # Metrics by which models can be compared, and whether more is better.
 _ENDINGS = {
     "_auc": True,
@@ -41,6 +45,10 @@ def comparable_metrics() -> dict[str, bool]:
     """Metrics that say which of two models is better: name -> whether more is better."""
     every = Evaluation(with_users=True).metrics()
     return {metric: more for metric in every for ending, more in _ENDINGS.items() if metric.endswith(ending)}
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(filter(None, (word.strip() for word in text.split(",")))))
 
 
 def _setting(default: Any, help: str, choices: tuple[str, ...] = ()) -> Any:
@@ -105,8 +113,22 @@ class Options:
         0, "Stop after so many evaluations in a row without a better --metric; 0: never."
     )
 
-    split: str = _setting(names.TEST, "eval and infer: split to read; report: split that was evaluated.")
-    predictions: str = _setting("", "infer: CSV file to write.")
+    split: str = _setting(
+        names.TEST, "eval: splits to read, comma separated; infer: split; report: split that was evaluated."
+    )
+    eval_splits: str = _setting(
+        names.TEST,
+        "train: splits to evaluate, comma separated; the first one counts for --metric. Empty: none. One that the data "
+        "do not have is left out.",
+    )
+    checkpoint: str = _setting(
+        "", "eval, infer, export: global step of a checkpoint, best, or a path; empty: the latest one."
+    )
+    predictions: str = _setting("", "infer: file to write.")
+    format: str = _setting(CSV, "infer: form of the file.", FORMATS)
+    keep_columns: str = _setting(
+        "", "infer: columns of the records to write beside the scores, comma separated: fields of kind one, labels."
+    )
     ordered: bool = _setting(False, "infer: in the order of the record files; else several are read side by side.")
     export_dir: str = _setting("", "export: folder that gets a new version of the served model.")
     warm_up: str = _setting(
@@ -160,19 +182,34 @@ class Options:
     @property
     def exporter_names(self) -> tuple[str, ...]:
         """Those of --exporters."""
-        return tuple(filter(None, (name.strip() for name in self.exporters.split(","))))
+        return _words(self.exporters)
 
     @property
     def model_dirs(self) -> tuple[str, ...]:
         """The folders that --model_dir names to a report."""
-        return tuple(filter(None, (folder.strip() for folder in self.model_dir.split(","))))
+        return _words(self.model_dir)
 
     def export_options(self) -> ExportOptions:
         """What exports carry beside the model."""
         return ExportOptions(warm_up=self.warm_up, sample_request=self.sample_request)
 
-    def training_input(self, shard_count: int = 1, shard_index: int = 0, skip_records: int = 0) -> InputOptions:
-        """How training reads, traced."""
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Those of --split."""
+        return _words(self.split)
+
+    @property
+    def evaluated_splits(self) -> tuple[str, ...]:
+        """Those of --eval_splits."""
+        return _words(self.eval_splits)
+
+    @property
+    def kept_columns(self) -> tuple[str, ...]:
+        """Those of --keep_columns."""
+        return _words(self.keep_columns)
+
+    def training_input(self, shard_count: int = 1, shard_index: int = 0) -> InputOptions:
+        """How training reads from the start, traced."""
         return InputOptions(
             batch_size=self.batch_size,
             max_impressions_per_context=self.max_impressions_per_context,
@@ -182,7 +219,6 @@ class Options:
             num_threads=self.num_threads,
             shard_count=shard_count,
             shard_index=shard_index,
-            skip_records=skip_records,
             trace=True,
         )
 

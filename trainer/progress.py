@@ -59,7 +59,7 @@ class ProgressHook(tf_estimator.SessionRunHook):
         self._losses.append(found["losses"])
         if len(self._losses) == self._log_steps:
             # A fetch of the step's own session call may be older than the step.
-            say(self._line(int(run_context.session.run(self._global_step)), int(found["position"])))
+            say(self._line(int(run_context.session.run(self._global_step)), int(found["position"][0])))
             self._losses.clear()
             self._speed.restart()
 

@@ -75,7 +75,6 @@ def evaluate(options: Options, data: DataDir, model: Predecessor, split: str, fo
         "schema": model.vocabulary.schema,
         "vocabulary_size": model.vocabulary.size,
         "hyperparameters": model.settings,
-        "fingerprint": 0,
     }
     config = run_config.make(options, clustered=False).replace(model_dir=folder)
     estimator = tf_estimator.Estimator(training_graph.model_fn, config=config, params=params)

@@ -64,11 +64,6 @@ def mirrored_strategy() -> tf.distribute.Strategy:
     return tf.distribute.MirroredStrategy(devices, cross_device_ops=reduction)
 
 
-def worker_count(config: tf_estimator.RunConfig) -> int:
-    """Processes that train: chief and workers."""
-    return max(1, int(config.num_worker_replicas or 1))
-
-
 def worker_index(config: tf_estimator.RunConfig) -> int:
     """This process's number among those that train; the chief is 0."""
     if config.task_type in (None, *_MASTER_ROLES) or not config.cluster_spec:

@@ -2,49 +2,61 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+import functools
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from features import names
+from features.schema import Schema
 from input_fn import dataset, errors, files
 from model_fn import estimator as tf_estimator
-from trainer import data_dir, evaluation_report, model_dir, run_config, training
+from model_fn.representation import requests_of
+from storage import ownership
+from trainer import data_dir, evaluation_report, model_dir, predictions, run_config, running, training_graph
+from trainer.data_dir import DataDir
 from trainer.options import Options
 from trainer.terminal import say
 
-_HEADER = ",".join((names.SAMPLE_ID, *names.SCORES)) + "\n"
-# Nine digits are enough to read the same float32 back.
-_ROW = "%d,%.9g,%.9g,%.9g\n"
+
+class _Model(NamedTuple):
+    estimator: tf_estimator.Estimator
+    checkpoint: str
+    data: DataDir
 
 
-def evaluate(options: Options, given: Mapping[str, Any]) -> str:
-    """Evaluates the model of model_dir on all impressions of a split.
+def evaluate(options: Options, given: Mapping[str, Any]) -> list[str]:
+    """Evaluates the model of model_dir on all impressions of some splits.
 
     Args:
         options: of the run.
         given: the settings that the command names; they must be the model's.
 
     Returns:
-        Path of the JSON file with the metrics.
+        Path of the JSON file with the metrics of each split.
 
     Raises:
         ValueError: settings, data or records cannot be used; the message names them.
     """
-    estimator, paths, make_dataset = _model_and_input(options, given, ordered=True)
-    with errors.naming_files(paths):
-        result = estimator.evaluate(make_dataset, name=None if options.split == names.TEST else options.split)
-    path = evaluation_report.write(options.model_dir, options.split, result)
-    say(evaluation_report.summary(result))
-    say(f"wrote {path}")
-    return path
+    model = _model(options, given)
+    found = {split: files.find(model.data.records(split)) for split in options.splits}
+    made = []
+    for split, paths in found.items():
+        read = options.scoring_input(ordered=True)
+        make = functools.partial(dataset.make_dataset, paths, model.data.schema, model.data.vocabulary.size, read)
+        # Under another name than the evaluations of training, whose curve is the training's.
+        with errors.naming_files(paths):
+            result = model.estimator.evaluate(make, checkpoint_path=model.checkpoint, name=f"{split}_by_hand")
+        made.append(evaluation_report.write(options.model_dir, split, result))
+        say(evaluation_report.summary(result) + (f"  ({split})" if len(found) > 1 else ""))
+        say(f"wrote {made[-1]}")
+    return made
 
 
 def infer(options: Options, given: Mapping[str, Any]) -> int:
-    """Writes the scores of every impression of a split as CSV: whole or not at all.
+    """Writes the scores of every impression of a split: whole or not at all.
 
     Args:
         options: of the run.
@@ -56,47 +68,60 @@ def infer(options: Options, given: Mapping[str, Any]) -> int:
     Raises:
         ValueError: settings, data or records cannot be used; the message names them.
     """
-    estimator, paths, make_dataset = _model_and_input(options, given, options.ordered)
+    ownership.refuse_foreign_file(options.predictions, predictions.beginning(options.format), "predictions")
+    model = _model(options, given)
+    kept = options.kept_columns
+    _refuse_unknown(kept, model.data.schema)
+    paths = files.find(model.data.records(options.split))
+    read = options.scoring_input(options.ordered)
+
+    def make() -> tf.data.Dataset:
+        made = dataset.make_dataset(paths, model.data.schema, model.data.vocabulary.size, read)
+        return made.map(functools.partial(_with_kept, schema=model.data.schema, kept=kept)) if kept else made
+
     with errors.naming_files(paths):
-        count = write_predictions(options.predictions, estimator.predict(make_dataset, yield_single_examples=False))
+        scores = model.estimator.predict(make, checkpoint_path=model.checkpoint, yield_single_examples=False)
+        plain = ({key.removeprefix(training_graph.KEPT): value for key, value in batch.items()} for batch in scores)
+        raw = ({**batch, **_raw_ids(batch, kept, model.data)} for batch in plain)
+        count = predictions.write(options.predictions, raw, options.format, kept)
     say(f"wrote {count:,} predictions to {options.predictions}")
     return count
 
 
-def _model_and_input(
-    options: Options, given: Mapping[str, Any], ordered: bool
-) -> tuple[tf_estimator.Estimator, list[str], Any]:
+def _model(options: Options, given: Mapping[str, Any]) -> _Model:
     data = data_dir.load(options.data_dir)
     settings = model_dir.trained_hyperparameters(options.model_dir, given, data)
-    paths = files.find(data.records(options.split))
-    estimator = training.make_estimator(options, settings, data, run_config.make(options, clustered=False))
-    read = options.scoring_input(ordered)
-    return estimator, paths, lambda: dataset.make_dataset(paths, data.schema, data.vocabulary.size, read)
+    checkpoint = model_dir.checkpoint(options.model_dir, options.checkpoint)
+    config = run_config.make(options, clustered=False)
+    return _Model(running.make_estimator(options, settings, data, config), checkpoint, data)
 
 
-def write_predictions(path: str, batches: Iterable[Mapping[str, np.ndarray]]) -> int:
-    """Writes the CSV file under another name, renames it and gives its number of rows.
-
-    Args:
-        path: of the file; local or remote.
-        batches: sample_id int64 [n] and the scores float32 [n].
-    """
-    temporary = f"{path}.tmp-{os.getpid()}"
-    tf.io.gfile.makedirs(os.path.dirname(os.path.abspath(path)) if "://" not in path else os.path.dirname(path))
-    count = 0
-    try:
-        with tf.io.gfile.GFile(temporary, "w") as file:
-            file.write(_HEADER)
-            for batch in batches:
-                file.write("".join(_rows(batch)))
-                count += len(batch[names.SAMPLE_ID])
-        tf.io.gfile.rename(temporary, path, overwrite=True)
-    finally:
-        if tf.io.gfile.exists(temporary):
-            tf.io.gfile.remove(temporary)
-    return count
+def _refuse_unknown(kept: tuple[str, ...], schema: Schema) -> None:
+    able = [names.CLICK, names.CONVERSION] + [field.name for field in schema.fields if not field.is_many]
+    if unknown := [name for name in kept if name not in able]:
+        raise ValueError(f"--keep_columns: {', '.join(unknown)}: allowed are {', '.join(able)}")
 
 
-def _rows(batch: Mapping[str, np.ndarray]) -> Iterator[str]:
-    columns = (batch[name].tolist() for name in (names.SAMPLE_ID, *names.SCORES))
-    return (_ROW % row for row in zip(*columns, strict=True))
+@tf.autograph.experimental.do_not_convert
+def _with_kept(
+    features: dict[str, Any], labels: dict[str, tf.RaggedTensor], schema: Schema, kept: tuple[str, ...]
+) -> tuple[dict[str, Any], dict[str, tf.RaggedTensor]]:
+    """The features with columns that predictions carry along, one value an impression."""
+    found = {}
+    for name in kept:
+        column = labels[name] if name in labels else features[name]
+        is_context = name not in labels and schema.by_name[name].is_context
+        values = requests_of(features, schema).to_impressions(column) if is_context else column.values
+        found[training_graph.KEPT + name] = tf.reshape(values, [-1])
+    return features | found, labels
+
+
+def _raw_ids(batch: Mapping[str, np.ndarray], kept: tuple[str, ...], data: DataDir) -> dict[str, np.ndarray]:
+    """The log's own ids in place of the records', where the vocabulary knows them; -1 for one that it does not have."""
+    if not data.schema.unique_ids:
+        return {}
+    fields = [name for name in kept if name in data.schema.by_name]
+    keys, ids = data.vocabulary.keys, data.vocabulary.ids
+    raw = np.full(data.vocabulary.size, -1, np.int64)
+    raw[ids] = keys
+    return {name: raw[batch[name]] for name in fields}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import warnings
 
 from absl import logging
@@ -11,6 +12,18 @@ from model_fn import quiet_tensorflow
 
 # absl's level for warnings: what --verbosity is unless given.
 QUIET = -1
+
+
+class StoppedError(Exception):
+    """The process was asked to end, and what was to be saved is saved.
+
+    Attributes:
+        number: of the signal.
+    """
+
+    def __init__(self, message: str, number: int) -> None:
+        super().__init__(message)
+        self.number = number
 
 
 def quiet_libraries(verbosity: int) -> None:
@@ -49,3 +62,19 @@ def shown(line: str) -> str:
     for path, known in _SHOWN.items():
         line = line.replace(path, known)
     return line
+
+
+def leave(status: int) -> None:
+    """Ends the process when all work is done; by force in a cluster, whose server holds a regular exit up."""
+    if os.environ.get("TF_CONFIG"):
+        end_at_once("", status)
+    sys.exit(status)
+
+
+def end_at_once(line: str, status: int) -> None:
+    """Ends the process from any of its threads, whatever the others wait for, with a line on standard error."""
+    if line:
+        print(shown(line), file=sys.stderr)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)

@@ -1,21 +1,23 @@
 """The model_fn that Estimator gets: the model's own, with what resuming, progress and diagnosis need beside it.
 
-The input of training carries two columns that are no features: the file of each request, and how far the data were
-read. They are taken out here, before the model. How far the data were read is kept in variables of the checkpoint,
-with a fingerprint of the files, so that a resumed run goes on there instead of training the start of the epoch twice.
+The input of training carries columns that are no features: the file of each request, and how far the data were read.
+They are taken out here, before the model. How far the data were read is kept in variables of the checkpoint
+(`trainer.input_state`), so that a resumed run goes on there instead of training the start of the epoch twice.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from features import names
 from input_fn import dataset
 from model_fn import estimator as tf_estimator
 from model_fn import estimator_model
-from trainer import run_config
+from trainer import input_state, run_config, warm_start
+from trainer.input_state import Phase
 
 v1 = tf.compat.v1
 
@@ -25,20 +27,29 @@ IMPRESSIONS = "trainer/impressions"
 FILE_INDEX = "trainer/file_index"
 SAMPLE_IDS = "trainer/sample_ids"
 POSITION = "trainer/position"
-
-FINGERPRINT_VARIABLE = "input/fingerprint"
-_NO_FINGERPRINT = -1
-
-
-class Params(estimator_model.Params):
-    """The model's parameters, and the fingerprint of the record files."""
-
-    fingerprint: int
+# Ops that note where a run begins to read, and that all passes are over.
+BEGIN = "trainer/begin"
+COMPLETE = "trainer/complete"
 
 
-def position_variable(worker: int) -> str:
-    """Name of the variable that says how many records a worker has read."""
-    return f"input/position_{worker}"
+# Columns of an input that predictions carry along: int64 [impressions].
+KEPT = "kept/"
+
+
+class Params(estimator_model.Params, total=False):
+    """The model's parameters, and what a training run adds.
+
+    Attributes:
+        phase: that the run is in.
+        positions: of all workers when the run begins.
+        epochs: passes that the phase ends with.
+        warm_start: checkpoint of another model to take weights from; empty: none.
+    """
+
+    phase: Phase
+    positions: tuple[tuple[int, int], ...]
+    epochs: int
+    warm_start: str
 
 
 def model_fn(
@@ -50,46 +61,68 @@ def model_fn(
 ) -> tf_estimator.EstimatorSpec:
     """`estimator_model.model_fn` on what is left of the features."""
     features = dict(features)
-    file_index, position = features.pop(dataset.FILE_INDEX, None), features.pop(dataset.POSITION, None)
+    file_index, position, repeated = (features.pop(name, None) for name in dataset.TRACE)
+    kept = {key: features.pop(key) for key in list(features) if key.startswith(KEPT)}
     spec = estimator_model.model_fn(features, labels, mode, params, config)
+    if mode == tf_estimator.ModeKeys.PREDICT:
+        return spec._replace(predictions={**spec.predictions, **kept})
     if mode != tf_estimator.ModeKeys.TRAIN or labels is None or position is None:
         return spec
+    if params["warm_start"]:
+        warm_start.take(params["warm_start"], shown=_is_first_replica())
     v1.add_to_collection(LOSS, spec.loss)
-    v1.add_to_collection(IMPRESSIONS, tf.size(labels[names.CLICK].values))
+    count = tf.size(labels[names.CLICK].values)
+    v1.add_to_collection(IMPRESSIONS, tf.where(repeated, 0, count))
     v1.add_to_collection(FILE_INDEX, file_index)
     v1.add_to_collection(SAMPLE_IDS, features[names.SAMPLE_ID].values)
     v1.add_to_collection(POSITION, position)
-    return spec._replace(train_op=tf.group(spec.train_op, *_progress_ops(position, params["fingerprint"], config)))
+    return spec._replace(train_op=tf.group(spec.train_op, *_progress_ops(position, params, config)))
 
 
-def _progress_ops(position: tf.Tensor, fingerprint: int, config: tf_estimator.RunConfig) -> list[tf.Operation]:
+def _is_first_replica() -> bool:
+    context = tf.distribute.get_replica_context()
+    return context is None or int(tf.get_static_value(context.replica_id_in_sync_group) or 0) == 0
+
+
+def _progress_ops(position: tf.Tensor, params: Params, config: tf_estimator.RunConfig) -> list[tf.Operation]:
     """Ops that note how far this worker has read; every worker's graph has the variables of all."""
-    variables = [_variable(position_variable(worker), 0) for worker in range(run_config.worker_count(config))]
-    known = _variable(FINGERPRINT_VARIABLE, _NO_FINGERPRINT)
-    return [
-        v1.assign(variables[run_config.worker_index(config)], position),
-        v1.assign(known, tf.constant(fingerprint, tf.int64)),
+    phase = params["phase"]
+    positions = [
+        _variable(input_state.position_name(worker), input_state.NOTHING_READ) for worker in range(phase.workers)
     ]
+    state = _variable(input_state.STATE, phase.to_array())
+    begin = [variable.assign(place) for variable, place in zip(positions, params["positions"], strict=True)]
+    complete = [variable.assign(input_state.NOTHING_READ) for variable in positions]
+    complete.append(state.assign(phase.complete(params["epochs"]).to_array()))
+    if _is_first_replica():
+        for name, ops in ((BEGIN, [*begin, state.assign(phase.to_array())]), (COMPLETE, complete)):
+            for op in ops:
+                v1.add_to_collection(name, op)
+    own = positions[run_config.worker_index(config)]
+    return [_assign_last(own, position), state.assign(phase.to_array())]
 
 
-def _variable(name: str, value: int) -> tf.Variable:
+def _assign_last(variable: tf.Variable, value: tf.Tensor) -> tf.Operation:
+    """Assigns the value of the last replica, whose batch comes behind those of the others."""
+    context = tf.distribute.get_replica_context()
+    if context is None or not tf.distribute.has_strategy():
+        return variable.assign(value)
+
+    def assign(strategy: tf.distribute.Strategy, values: Any) -> tf.Operation:
+        last = strategy.experimental_local_results(values)[-1]
+        return strategy.extended.update(variable, lambda one, new: one.assign(new), args=(last,))
+
+    return context.merge_call(assign, args=(value,))
+
+
+def _variable(name: str, value: Any) -> tf.Variable:
+    start = np.array(value, np.int64)
     return v1.get_variable(
         name,
-        [],
+        start.shape,
         tf.int64,
-        tf.constant_initializer(value),
+        tf.constant_initializer(start),
         trainable=False,
         use_resource=True,
         aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
     )
-
-
-def records_read(checkpoint: str | None, worker: int, fingerprint: int) -> int:
-    """Records of these files that a checkpoint's training has read already; 0 where it was trained on others."""
-    if checkpoint is None:
-        return 0
-    reader = tf.train.load_checkpoint(checkpoint)
-    name = position_variable(worker)
-    if not reader.has_tensor(name) or int(reader.get_tensor(FINGERPRINT_VARIABLE)) != fingerprint:
-        return 0
-    return int(reader.get_tensor(name))

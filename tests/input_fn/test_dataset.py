@@ -8,7 +8,7 @@ from record_examples import random_requests, small_schema, write_records
 
 from features import names
 from input_fn import files
-from input_fn.dataset import FILE_INDEX, POSITION, make_dataset, records_of_block
+from input_fn.dataset import FILE_INDEX, POSITION, REPEATED, make_dataset, records_of_block
 from input_fn.options import InputOptions
 from input_fn.records import serialized_records
 
@@ -170,16 +170,23 @@ def test_without_shuffling_impressions_come_in_the_order_of_the_files(log):
     assert flat(sample_ids(batches(pattern, shuffle=False))) == expected
 
 
-def test_a_run_goes_on_where_it_was_stopped(log):
+def test_a_run_goes_on_behind_any_batch_as_if_it_had_not_stopped(log):
     everything = batches(log[0], trace=True, num_epochs=2)
     whole = sample_ids(everything)
-    positions = [int(features[POSITION]) for features, _ in everything]
-    assert positions[-1] == 2 * len(log[1]) and positions == sorted(positions)
-    stop = positions.index(positions[len(positions) // 2])
-    rest = sample_ids(batches(log[0], trace=True, num_epochs=2, skip_records=positions[stop]))
-    # All impressions of the batches that are not repeated, and nothing else.
-    assert sorted(flat(rest)) == sorted(flat(whole[stop + 1 :]) if stop else flat(whole))
-    assert batches(log[0], num_epochs=2, skip_records=positions[-1]) == []
+    positions = [tuple(features[POSITION].numpy()) for features, _ in everything]
+    assert positions[-1] == (2 * len(log[1]), 0) and positions == sorted(positions)
+    for stop in (len(positions) // 2, len(positions) - 2):
+        records, done = positions[stop]
+        rest = batches(log[0], num_epochs=2, skip_records=records, skip_batches=done)
+        assert sample_ids(rest) == whole[stop + 1 :]
+    assert batches(log[0], num_epochs=2, skip_records=positions[-1][0]) == []
+
+
+def test_replicas_get_the_last_batch_again_and_it_says_so(log):
+    alone = sample_ids(batches(log[0]))
+    filled = batches(log[0], trace=True, replicas=3)
+    assert sample_ids(filled) == alone + [alone[-1]] * 2
+    assert [bool(features[REPEATED]) for features, _ in filled] == [False] * len(alone) + [True] * 2
 
 
 def test_the_trace_tells_the_file_of_each_piece(log):

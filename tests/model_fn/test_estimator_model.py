@@ -8,7 +8,6 @@ import tensorflow as tf
 from model_batches import SCHEMA, VOCABULARY_SIZE, input_fn, requests, small
 
 from features import names
-from features.schema import Columns, Field, Schema
 from model_fn import estimator as tf_estimator
 from model_fn import metric_ops
 from model_fn.estimator_model import model_fn
@@ -117,13 +116,3 @@ def test_lower_precision_learns_the_same(changes, tmp_path):
         found[name] = [row["pctcvr"] for row in made.predict(input_fn(TEST, batch=100))]
     np.testing.assert_allclose(found["changed"], found["plain"], rtol=0.1)
     assert np.std(found["plain"]) > 0
-
-
-def test_the_user_of_gauc_is_a_field_of_kind_one():
-    assert metric_ops.user_field(SCHEMA, small()).name == "user"
-    assert metric_ops.user_field(SCHEMA, small(gauc_field="item")).name == "item"
-    for name in ("history", "nobody"):
-        with pytest.raises(ValueError, match=f"gauc_field '{name}': allowed are the fields of kind one: user, item"):
-            metric_ops.user_field(SCHEMA, small(gauc_field=name))
-    without_user = Schema("items", (Field("item", "item", "impression", "one", "id"),), Columns("click", "conversion"))
-    assert metric_ops.user_field(without_user, small()) is None

@@ -11,7 +11,7 @@ from record_examples import small_schema, write_data_dir
 
 from features import names
 from input_fn.dataset import make_dataset
-from trainer import command_line, run_config, training
+from trainer import command_line, run_config, running
 from trainer.data_dir import load
 
 CONFIGS = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "configs")
@@ -53,7 +53,7 @@ def test_a_flagfile_trains(path, data_dir, tmp_path):
     data = load(data_dir)
     read = options.training_input()
     settings = settings.for_run(options.max_steps)
-    estimator = training.make_estimator(options, settings, data, run_config.make(options, clustered=False))
+    estimator = running.make_estimator(options, settings, data, run_config.make(options, clustered=False))
     records = data.records(names.TRAIN)
     estimator.train(lambda: make_dataset(records, data.schema, data.vocabulary.size, read), max_steps=options.max_steps)
     assert given and all(getattr(settings, name) == value for name, value in given.items())

@@ -1,30 +1,15 @@
-"""The command in processes of its own: silence, a kill, two devices, a cluster."""
+"""The command in processes of its own: silence, a kill, a signal; what is refused of clusters."""
 
 import json
-import os
 import re
 import signal
-import socket
-import subprocess
-import sys
-import time
 
 import pytest
 import tensorflow as tf
 from record_examples import small_schema, write_data_dir
+from trainer_processes import finish, global_step, impressions_of, start, trained_impressions, wait_for
 
-REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-SMALL = ["--batch_size=32", "--deep_layers=8", "--embedding_size=4", "--num_threads=1"]
-TWO_DEVICES = """
-import os
-
-os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-import tensorflow as tf
-from trainer.__main__ import main
-cpu = tf.config.list_physical_devices("CPU")[0]
-tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-main()
-"""
+from trainer.cluster import part_of
 
 
 @pytest.fixture(scope="module")
@@ -32,39 +17,6 @@ def data_dir(tmp_path_factory):
     folder = str(tmp_path_factory.mktemp("data"))
     write_data_dir(folder, small_schema(), train=200, test=30)
     return folder
-
-
-def start(data_dir, model_dir, *flags, code=None, **environment):
-    program = ["-c", code] if code else ["-m", "trainer"]
-    # Without what conftest.py sets: the command itself has to be silent.
-    kept = {key: value for key, value in os.environ.items() if key != "TF_CPP_MIN_LOG_LEVEL"}
-    return subprocess.Popen(
-        [sys.executable, *program, f"--data_dir={data_dir}", f"--model_dir={model_dir}", *SMALL, *flags],
-        cwd=REPOSITORY,
-        env=kept | environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def finish(process):
-    printed, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors
-    assert errors == ""
-    return printed
-
-
-def global_step(model_dir):
-    return int(tf.train.load_variable(str(model_dir), "global_step"))
-
-
-def wait_for(condition, process):
-    deadline = time.monotonic() + 240
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_a_killed_run_goes_on_behind_its_last_checkpoint_and_the_terminal_stays_clean(data_dir, tmp_path):
@@ -77,7 +29,7 @@ def test_a_killed_run_goes_on_behind_its_last_checkpoint_and_the_terminal_stays_
     assert errors == ""
     at_kill = int(re.findall(r"step ([\d,]+)", printed)[-1].replace(",", ""))
     kept = global_step(tmp_path)
-    read = int(tf.train.load_variable(str(tmp_path), "input/position_0"))
+    read = int(tf.train.load_variable(str(tmp_path), "input/position_0")[0])
     assert at_kill - kept < 5 * 1000 and 0 < read < 400 * 200
 
     more = finish(start(data_dir, tmp_path, *flags, f"--max_steps={kept + 120}"))
@@ -88,53 +40,34 @@ def test_a_killed_run_goes_on_behind_its_last_checkpoint_and_the_terminal_stays_
     assert re.search(r"step [\d,]+  loss 0\.\d+ \(ctr 0\.\d+, ctcvr 0\.\d+\)  [\d,]+ impressions/s  \d+ s left", more)
 
 
-def test_two_devices_train_one_model(data_dir, tmp_path):
-    printed = finish(start(data_dir, tmp_path, "--distribute=mirrored", "--log_steps=5", code=TWO_DEVICES))
-    trained = int(re.search(r"trained ([\d,]+) steps", printed).group(1).replace(",", ""))
-    batches = round(json_impressions(data_dir) / 32)
-    assert abs(trained - batches // 2) <= 1
-    assert global_step(tmp_path) == trained
+def test_a_signal_saves_and_ends_and_the_same_command_trains_the_rest(data_dir, tmp_path):
+    """What both runs train together is every impression of all passes, once."""
+    flags = ["--num_epochs=300", "--log_steps=50"]
+    first = start(data_dir, tmp_path, *flags)
+    wait_for(lambda: "step 100" in first.stdout.readline(), first)
+    first.send_signal(signal.SIGTERM)
+    printed, errors = first.communicate()
+    assert first.returncode == 128 + signal.SIGTERM
+    assert re.fullmatch(r"trainer: stopped; saved at step [\d,]+: the same command goes on from there\n", errors)
+    printed_after = finish(start(data_dir, tmp_path, *flags))
+    total = trained_impressions(printed) + trained_impressions(printed_after)
+    assert total == 300 * impressions_of(data_dir)
+    assert "evaluated at step" in printed_after
+    again = finish(start(data_dir, tmp_path, *flags))
+    assert "nothing was left to train" in again and "evaluated" not in again
 
 
-def json_impressions(data_dir):
-    """Impressions of the train split, counted in its records."""
-    files = tf.io.gfile.glob(os.path.join(data_dir, "train", "*"))
-    return sum(
-        len(tf.train.Example.FromString(record).features.feature["sample_id"].int64_list.value)
-        for record in tf.data.TFRecordDataset(files, "GZIP").as_numpy_iterator()
-    )
-
-
-def free_ports(count):
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
-
-
-def test_a_cluster_of_chief_worker_and_two_parameter_servers_trains_one_model(data_dir, tmp_path):
-    addresses = [f"127.0.0.1:{port}" for port in free_ports(4)]
-    cluster = {"chief": addresses[:1], "worker": addresses[1:2], "ps": addresses[2:]}
-
-    def part(role, index):
-        config = json.dumps({"cluster": cluster, "task": {"type": role, "index": index}})
-        return start(data_dir, tmp_path, "--num_epochs=20", "--log_steps=20", TF_CONFIG=config)
-
-    servers = [part("ps", 0), part("ps", 1)]
-    try:
-        chief, worker = part("chief", 0), part("worker", 0)
-        printed = [finish(chief), finish(worker)]
-    finally:
-        for server in servers:
-            server.kill()
-            server.communicate()
-    trained = [int(re.search(r"trained [\d,]+ steps on ([\d,]+)", text).group(1).replace(",", "")) for text in printed]
-    # The workers share the records; together they read every one in each epoch.
-    assert sum(trained) == 20 * json_impressions(data_dir)
-    assert min(trained) > 0
-    assert global_step(tmp_path) > 0
-    evaluated = finish(start(data_dir, tmp_path, "--task_type=eval", TF_CONFIG=json.dumps({"cluster": cluster})))
-    assert "evaluated at step" in evaluated
+@pytest.mark.parametrize(
+    ("cluster", "flag", "problem"),
+    [
+        ({"chief": ["a:1"], "worker": ["b:1"]}, "--log_steps=1", "the cluster has workers and no ps"),
+        ({"chief": ["a:1"], "ps": ["b:1"]}, "--distribute=mirrored", "leave one of them out"),
+        ({"worker": ["a:1"], "ps": ["b:1"]}, "--log_steps=1", "the cluster needs one chief"),
+        ({"chief": ["a:1"], "ps": ["a:1"]}, "--log_steps=1", "two processes have the same address"),
+        ({"master": ["a:1"], "ps": ["b:1"]}, "--log_steps=1", "role master; allowed are chief, worker, ps, evaluator"),
+    ],
+)
+def test_a_topology_that_would_not_train_all_is_refused_before_anything_starts(cluster, flag, problem):
+    config = json.dumps({"cluster": cluster, "task": {"type": "chief", "index": 0}})
+    with pytest.raises(ValueError, match=problem):
+        part_of(config, flag.removeprefix("--distribute=") if "distribute" in flag else "none")

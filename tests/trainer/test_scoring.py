@@ -1,13 +1,15 @@
 import csv
 import os
+import shutil
 
 import numpy as np
 import pytest
+from pyarrow import parquet
 from record_examples import small_schema, write_data_dir
 
 from features import names
 from model_fn.hyperparameters import Hyperparameters
-from trainer import exporters, scoring, training
+from trainer import data_dir, exporters, model_dir, predictions, saving, scoring, training
 from trainer.options import Options
 
 SCHEMA = small_schema()
@@ -61,14 +63,14 @@ def test_a_failed_run_leaves_the_old_file_and_no_other(tmp_path):
         raise RuntimeError("interrupted")
 
     with pytest.raises(RuntimeError):
-        scoring.write_predictions(str(path), batches())
+        predictions.write(str(path), batches(), "csv")
     assert path.read_text() == "old" and os.listdir(tmp_path) == ["p.csv"]
 
 
 def test_scores_survive_the_way_through_text(tmp_path):
     scores = np.random.default_rng(1).random(200).astype(np.float32) ** 9
     batch = {names.SAMPLE_ID: np.arange(200) + (1 << 60)} | dict.fromkeys(names.SCORES, scores)
-    assert scoring.write_predictions(str(tmp_path / "p.csv"), [batch]) == 200
+    assert predictions.write(str(tmp_path / "p.csv"), [batch], "csv") == 200
     with open(tmp_path / "p.csv", encoding="utf-8", newline="") as file:
         rows = list(csv.reader(file))[1:]
     assert [int(row[0]) for row in rows] == batch[names.SAMPLE_ID].tolist()
@@ -77,8 +79,8 @@ def test_scores_survive_the_way_through_text(tmp_path):
 
 def test_another_split_has_reports_of_its_own(model):
     settings, _ = model
-    path = scoring.evaluate(Options(**settings, task_type="eval", split=names.TRAIN), {})
-    assert path == os.path.join(settings["model_dir"], "eval_train.json")
+    paths = scoring.evaluate(Options(**settings, task_type="eval", split="train,test"), {})
+    assert paths == [os.path.join(settings["model_dir"], name) for name in ("eval_train.json", "eval.json")]
     assert os.path.exists(os.path.join(settings["model_dir"], "calibration_cvr_train.svg"))
     assert os.path.exists(os.path.join(settings["model_dir"], "eval.json"))
 
@@ -90,21 +92,55 @@ def test_what_is_better():
     assert not exporters.is_better("ctr_auc", float("nan"), 0.1)
 
 
-def test_the_best_exporter_keeps_the_best_version_alone(tmp_path, monkeypatch):
-    versions = iter("123")
+def test_an_exporter_keeps_one_version_and_removes_none_of_another_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(saving, "refuse_broken", lambda checkpoint: None)
+    versions = iter("1234")
 
-    def export(base, checkpoint, vocabulary_dir, hyperparameters, options):
+    def make(base, checkpoint):
         made = os.path.join(base, next(versions))
         os.makedirs(made)
         return made
 
-    monkeypatch.setattr(exporters, "export_saved_model", export)
-    base = str(tmp_path / "best")
-    for auc in (float("nan"), 0.6, 0.5, 0.7):
-        # A new object each time: what was best is known from disk, also after a resume.
-        exporter = exporters.BestExporter("vocabulary", SMALL, "ctcvr_auc")
-        exporter.export(None, base, "checkpoint", {"ctcvr_auc": auc, "global_step": 1}, False)
+    base = str(tmp_path / "model" / "best")
+    # A new object each time: what was exported is known from disk, also after a resume.
+    for step in (1, 2, 2):
+        exporters.VersionExporter(base, make, keeps_one=True).export("checkpoint", {"global_step": step})
     assert sorted(os.listdir(base)) == ["2", "best.json"]
+    copy = str(tmp_path / "copy" / "best")
+    shutil.copytree(base, copy)
+    exporters.VersionExporter(copy, make, keeps_one=True).export("checkpoint", {"global_step": 3})
+    assert sorted(os.listdir(base)) == ["2", "best.json"] and sorted(os.listdir(copy)) == ["3", "best.json"]
+
+
+def test_scores_as_parquet_with_columns_beside_them(model, tmp_path):
+    settings, requests = model
+    kept = "click,user,item"
+    for form in ("csv", "parquet"):
+        options = {"task_type": "infer", "predictions": str(tmp_path / form), "format": form, "keep_columns": kept}
+        scoring.infer(Options(**settings, **options, ordered=True), {})
+    table = parquet.read_table(tmp_path / "parquet")
+    assert table.column_names == ["sample_id", *names.SCORES, "click", "user", "item"]
+    flat = [(request, i) for request in requests[names.TEST] for i in range(len(request.sample_id))]
+    assert table["sample_id"].to_pylist() == [request.sample_id[i] for request, i in flat]
+    assert table["click"].to_pylist() == [request.click[i] for request, i in flat]
+    vocabulary = data_dir.load(settings["data_dir"]).vocabulary
+    raw = dict(zip(vocabulary.ids.tolist(), vocabulary.keys.tolist(), strict=True))
+    assert table["user"].to_pylist() == [raw.get(request.context["user"][0], -1) for request, _ in flat]
+    with open(tmp_path / "csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["item"]) for row in rows] == table["item"].to_pylist()
+    assert [float(row["pctr"]) for row in rows] == pytest.approx(table["pctr"].to_pylist(), rel=1e-6)
+    with pytest.raises(ValueError, match="--keep_columns: history: allowed are click, conversion, user, item"):
+        scoring.infer(Options(**settings, **options | {"keep_columns": "history"}), {})
+
+
+def test_a_checkpoint_is_chosen_by_step_or_as_the_best(model):
+    settings, _ = model
+    folder = settings["model_dir"]
+    assert model_dir.checkpoint(folder, "5") == model_dir.checkpoint(folder, "") == os.path.join(folder, "model.ckpt-5")
+    assert model_dir.checkpoint(folder, "best") == os.path.join(folder, "best", "model.ckpt-5")
+    with pytest.raises(ValueError, match=r"--checkpoint=7: .* has 0, 5, best; give one of these, or a path"):
+        model_dir.checkpoint(folder, "7")
 
 
 def test_best_and_final_exports_of_a_training_run_are_saved_models(model):

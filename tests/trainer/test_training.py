@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import os
+import re
 import shutil
 import xml.etree.ElementTree
 
@@ -10,9 +11,9 @@ import tensorflow as tf
 from record_examples import random_requests, small_schema, write_data_dir, write_records
 
 from features import names
-from input_fn import files
 from model_fn.hyperparameters import Hyperparameters
-from trainer import data_dir, early_stopping, model_dir, scoring, training, training_graph
+from storage import lock, ownership
+from trainer import data_dir, early_stopping, evaluations, exporting, model_dir, scoring, training
 from trainer.nan_guard import DivergedError
 from trainer.options import Options
 from trainer.progress import duration
@@ -48,6 +49,19 @@ def step(folder):
     return int(tf.train.load_variable(str(folder), "global_step"))
 
 
+def runs(folder):
+    """The history of a model_dir."""
+    with open(os.path.join(folder, "history.jsonl"), encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
+
+
+def rewrite_first_shard(data):
+    """Other records under the same names: a new day."""
+    write_records(
+        os.path.join(data, "train", "part-00000-of-00002.tfrecord.gz"), SCHEMA, random_requests(SCHEMA, 200, 20, 5)
+    )
+
+
 def impressions(requests):
     return sum(len(request.sample_id) for request in requests)
 
@@ -75,20 +89,27 @@ def test_a_decay_without_steps_falls_over_the_whole_run(log, tmp_path):
     with pytest.raises(ValueError, match=r"no report/report\.json that tells"):
         train(log[0], tmp_path / "unknown", falling)
     train(log[0], tmp_path / "model", falling, max_steps=12)
-    assert model_dir.saved_hyperparameters(str(tmp_path / "model")).decay_steps == 12
+    assert runs(tmp_path / "model")[-1]["hyperparameters"]["decay_steps"] == 12
+    # Going on in the same passes, the schedule is that of them all.
     train(log[0], tmp_path / "model", falling, {"decay": "linear", "decay_steps": 0}, max_steps=14)
     assert step(tmp_path / "model") == 14
-    assert model_dir.saved_hyperparameters(str(tmp_path / "model")).decay_steps == 12
-    with pytest.raises(ValueError, match="decay_steps"):
-        train(log[0], tmp_path / "model", falling, {"decay_steps": 5}, max_steps=16)
+    assert runs(tmp_path / "model")[-1]["hyperparameters"]["decay_steps"] == 14
     data = str(tmp_path / "data")
     shutil.copytree(log[0], data)
     os.makedirs(os.path.join(data, names.REPORT_DIR))
     with open(os.path.join(data, names.REPORT_DIR, names.REPORT_JSON), "w", encoding="utf-8") as file:
         json.dump({"splits": {names.TRAIN: {"impressions": impressions(log[1][names.TRAIN])}}}, file)
     train(data, tmp_path / "reported", falling, num_epochs=2)
-    planned = model_dir.saved_hyperparameters(str(tmp_path / "reported")).decay_steps
+    planned = runs(tmp_path / "reported")[-1]["hyperparameters"]["decay_steps"]
     assert abs(planned - step(tmp_path / "reported")) < 3
+    # Other files are another phase: its schedule begins at the step at hand.
+    ended = step(tmp_path / "reported")
+    rewrite_first_shard(data)
+    train(data, tmp_path / "reported", falling)
+    assert runs(tmp_path / "reported")[-1]["phase"]["first_step"] == ended
+    with pytest.raises(ValueError, match=r"--warmup_steps=500: the run has about \d+ steps"):
+        train(data, tmp_path / "long", dataclasses.replace(falling, warmup_steps=500))
+    assert not os.path.exists(tmp_path / "long" / "checkpoint")
 
 
 def test_a_second_run_goes_on_where_the_first_ended(log, trained, tmp_path, capsys):
@@ -101,16 +122,99 @@ def test_a_second_run_goes_on_where_the_first_ended(log, trained, tmp_path, caps
     total = impressions(log[1][names.TRAIN])
     assert abs(step(folder) - 3 * total / 32) < 2
     printed = capsys.readouterr().out
-    assert "going on behind the 100 records" in printed and f"on {2 * total:,} impressions" in printed
+    assert f"on {2 * total:,} impressions" in printed
+    assert runs(folder)[-1]["phase"]["epochs"] == 1 and runs(folder)[-1]["from_step"] == step(trained)
 
 
-def test_how_far_was_read_counts_for_the_same_files_only(log, trained):
-    checkpoint = tf.train.latest_checkpoint(trained)
-    fingerprint = files.fingerprint(files.find(names.records_pattern(log[0], names.TRAIN)))
-    assert training_graph.records_read(checkpoint, 0, fingerprint) == 100
-    assert training_graph.records_read(checkpoint, 0, fingerprint + 1) == 0
-    assert training_graph.records_read(checkpoint, 1, fingerprint) == 0
-    assert training_graph.records_read(None, 0, fingerprint) == 0
+def test_a_run_that_stopped_goes_on_in_its_order_and_behind_its_last_batch(log, tmp_path, capsys):
+    folder = str(tmp_path / "model")
+    train(log[0], folder, max_steps=6)
+    first = trained_on(capsys)
+    for name, value in (("seed", 2), ("shuffle_buffer", 7)):
+        with pytest.raises(
+            ValueError, match=rf"--{name} is {value}, but the checkpoint stopped in the middle of a pass"
+        ):
+            train(log[0], folder, **{name: value})
+    capsys.readouterr()
+    train(log[0], folder)
+    assert first + trained_on(capsys) == impressions(log[1][names.TRAIN])
+    # All passes are over: the next ones may be in any order.
+    train(log[0], folder, seed=2, num_epochs=2)
+    assert trained_on(capsys) == impressions(log[1][names.TRAIN])
+
+
+def trained_on(capsys):
+    found = re.search(r"trained [\d,]+ steps on ([\d,]+) impressions", capsys.readouterr().out)
+    return int(found.group(1).replace(",", ""))
+
+
+def test_what_no_variable_depends_on_may_change_and_is_said_and_noted(log, tmp_path, capsys):
+    folder = str(tmp_path / "model")
+    train(log[0], folder, max_steps=3)
+    capsys.readouterr()
+    train(log[0], folder, given={"learning_rate": 0.01, "clip_norm": 1.0}, max_steps=5)
+    assert "from here on: --learning_rate=0.01, before 0.001" in capsys.readouterr().out
+    assert model_dir.saved_hyperparameters(folder).learning_rate == 0.01
+    assert [run["hyperparameters"]["clip_norm"] for run in runs(folder)] == [0.0, 1.0]
+
+
+def test_without_a_test_split_all_is_trained_and_nothing_evaluated(log, tmp_path, capsys):
+    data = str(tmp_path / "data")
+    shutil.copytree(log[0], data)
+    shutil.rmtree(os.path.join(data, names.TEST))
+    for flags in ({"exporters": "best"}, {"early_stopping_evals": 1}):
+        with pytest.raises(ValueError, match=r"needs evaluations, and .* has no records of --eval_splits=test"):
+            train(data, tmp_path / "model", **flags)
+    train(data, tmp_path / "model", exporters="final")
+    assert "has no records of the split test" in capsys.readouterr().out
+    assert os.listdir(tmp_path / "model" / "export") == ["final"]
+    assert not os.path.exists(tmp_path / "model" / "eval.json")
+    with pytest.raises(ValueError, match="needs evaluations"):
+        train(data, tmp_path / "model", exporters="best", clear_existing_model=True)
+    assert step(tmp_path / "model") > 0
+
+
+def test_the_best_checkpoint_is_kept_and_early_stopping_goes_back_to_it(log, tmp_path, capsys):
+    folder = str(tmp_path / "model")
+    falling = dataclasses.replace(SMALL, learning_rate=1e-6)
+    train(log[0], folder, falling, max_steps=5, metric="ctr_logloss")
+    assert os.path.basename(evaluations.best(folder)) == "model.ckpt-5"
+    # Ruins the model: the second evaluation is worse.
+    ruin = {"learning_rate": 3.0}
+    train(log[0], folder, falling, ruin, max_steps=20, metric="ctr_logloss", early_stopping_evals=1)
+    assert "the best checkpoint is the latest one again: model.ckpt-5" in capsys.readouterr().out
+    assert step(folder) == 5
+    scoring.evaluate(options(log[0], folder), {})
+    train(log[0], folder, falling, max_steps=30, metric="ctr_logloss", early_stopping_evals=1)
+    assert "early stopping ended this model's training before" in capsys.readouterr().out
+
+
+def test_weights_that_are_no_numbers_are_neither_saved_nor_used(log, tmp_path):
+    folder = str(tmp_path / "model")
+    train(log[0], folder, max_steps=2)
+    with pytest.raises(DivergedError, match=r"became NaN or infinite, so no checkpoint is written|the loss is"):
+        train(log[0], folder, given={"learning_rate": 1e38, "clip_norm": 0.0}, max_steps=4)
+    assert step(folder) == 2
+    ruin_checkpoint(folder, 2)
+    for use in (
+        lambda: scoring.infer(options(log[0], folder, task_type="infer", predictions=str(tmp_path / "p.csv")), {}),
+        lambda: exporting.export(options(log[0], folder, task_type="export", export_dir=str(tmp_path / "e")), {}),
+    ):
+        with pytest.raises(ValueError, match=r"no number|NaN or infinite"):
+            use()
+    assert not os.path.exists(tmp_path / "p.csv") and not os.path.exists(tmp_path / "e")
+
+
+def ruin_checkpoint(folder, number):
+    """Puts NaN into a bias of the last checkpoint."""
+    found = weights(folder)
+    with tf.Graph().as_default():
+        for name, value in found.items():
+            ruined = np.full_like(value, np.nan) if name.endswith("ctr/logit/bias") else value
+            tf.compat.v1.get_variable(name, initializer=tf.constant(ruined))
+        with tf.compat.v1.Session() as session:
+            session.run(tf.compat.v1.global_variables_initializer())
+            tf.compat.v1.train.Saver().save(session, os.path.join(folder, f"model.ckpt-{number}"))
 
 
 def test_equal_seeds_on_one_thread_give_equal_weights(log, trained, tmp_path):
@@ -148,16 +252,49 @@ def test_an_unfinished_data_dir_is_refused(tmp_path):
         train(tmp_path, tmp_path / "model")
 
 
-def test_clearing_deletes_a_model_and_nothing_else(log, trained, tmp_path):
-    shutil.copytree(trained, tmp_path / "model")
-    model_dir.clear(str(tmp_path / "model"))
-    assert not (tmp_path / "model").exists()
-    model_dir.clear(str(tmp_path / "model"))
+def test_clearing_deletes_what_trainings_made_and_nothing_else(log, trained, tmp_path, capsys):
+    folder = tmp_path / "model"
+    shutil.copytree(trained, folder)
+    (folder / "letter.txt").write_text("dear")
+    (folder / "export").mkdir()
+    (folder / "export" / "mine").mkdir()
+    (folder / "export" / "mine" / "saved_model.pb").write_text("mine")
+    train(log[0], folder, clear_existing_model=True, max_steps=1)
+    assert "left alone what no training made: export/mine/saved_model.pb, letter.txt" in capsys.readouterr().out
+    assert (folder / "letter.txt").exists() and step(folder) == 1
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "letter.txt").write_text("dear")
-    with pytest.raises(ValueError, match="may be no model"):
-        train(log[0], tmp_path / "home", clear_existing_model=True)
-    assert (tmp_path / "home" / "letter.txt").exists()
+    for clear in (True, False):
+        with pytest.raises(ValueError, match="holds files that no run of this command made"):
+            train(log[0], tmp_path / "home", clear_existing_model=clear)
+    assert os.listdir(tmp_path / "home") == ["letter.txt"]
+
+
+def test_a_model_that_is_to_be_started_from_is_not_cleared(log, trained, tmp_path):
+    folder = str(tmp_path / "model")
+    shutil.copytree(trained, folder)
+    with pytest.raises(ValueError, match="warm_start_from"):
+        train(log[0], folder, warm_start_from=folder, clear_existing_model=True)
+    assert step(folder) == step(trained)
+
+
+def test_a_second_trainer_of_a_model_dir_is_refused(log, trained):
+    with (
+        lock.held(trained, model_dir.COMMAND, "model_dir"),
+        pytest.raises(ValueError, match="in use by python -m trainer"),
+    ):
+        train(log[0], trained, num_epochs=2)
+
+
+def test_a_model_with_another_loss_starts_from_what_both_have(log, trained, tmp_path, capsys):
+    dr = dataclasses.replace(SMALL, model="escm2_dr", learning_rate=1e-12)
+    train(log[0], tmp_path / "model", dr, warm_start_from=trained, max_steps=1)
+    printed = capsys.readouterr().out
+    assert re.search(r"taken \(\d+\): model/embedding_table, .*model/towers/ctr/logit/kernel", printed)
+    assert re.search(r"new here \(\d+\): .*model/towers/imputation/logit/kernel", printed)
+    np.testing.assert_allclose(
+        weights(tmp_path / "model")["model/towers/ctr/logit/kernel"], weights(trained)["model/towers/ctr/logit/kernel"]
+    )
 
 
 def test_a_warm_start_takes_the_weights_and_not_the_steps_and_clears_what_was_there(log, trained, tmp_path):
@@ -184,6 +321,7 @@ def test_a_bad_record_stops_training_with_its_file_whatever_an_earlier_failure_l
     write_records(str(bad), SCHEMA, random_requests(SCHEMA, 5000, 10))
     # Settings of a run that ended before its first checkpoint do not bind.
     folder = str(tmp_path / "model")
+    ownership.claim(folder, model_dir.COMMAND, "model_dir")
     model_dir.save(folder, Hyperparameters(embedding_size=64), data_dir.load(str(tmp_path)))
     with pytest.raises(ValueError, match=r"part-00001-of-00002.tfrecord.gz: field .* the vocabulary has 0 to 199"):
         train(tmp_path, folder, given={"embedding_size": 4})
@@ -201,40 +339,39 @@ def test_metrics_that_nothing_determines_are_absent(tmp_path):
     assert not [name for name in report if name.endswith(("_auc", "_gauc", "_logloss"))]
 
 
-def write_evaluations(folder, values):
-    os.makedirs(folder)
-    writer = tf.compat.v1.summary.FileWriterCache
-    with tf.Graph().as_default():
-        events = writer.get(str(folder))
-        for number, value in enumerate(values):
-            scalar = tf.compat.v1.Summary.Value(tag="ctcvr_auc", simple_value=value)
-            events.add_summary(tf.compat.v1.Summary(value=[scalar]), number)
-        events.flush()
+def evaluated(values):
+    return [evaluations.Evaluated(number, 10, 1, {"ctcvr_auc": value}) for number, value in enumerate(values)]
 
 
 @pytest.mark.parametrize(
     ("values", "expected"), [([], 0), ([0.6], 0), ([0.5, 0.6, 0.6, float("nan"), 0.55], 2), ([0.7, 0.6, 0.8], 0)]
 )
-def test_evaluations_without_gain_are_counted(tmp_path, values, expected):
-    write_evaluations(tmp_path / "eval", values)
-    assert early_stopping.evaluations_without_gain(str(tmp_path / "eval"), "ctcvr_auc") == expected
+def test_evaluations_without_gain_are_counted(values, expected):
+    assert evaluations.without_gain(evaluated(values), "ctcvr_auc") == expected
 
 
-def test_early_stopping_ends_training(log, tmp_path, capsys):
-    write_evaluations(tmp_path / "eval", [0.9, 0.1])
-    hook = early_stopping.EarlyStopping(str(tmp_path / "eval"), "ctcvr_auc", 1, every_steps=2)
-    patient = early_stopping.EarlyStopping(str(tmp_path / "eval"), "ctcvr_auc", 2, every_steps=1)
+def test_evaluations_on_other_test_sets_are_not_compared(tmp_path):
+    folder = str(tmp_path)
+    for number, (value, data) in enumerate([(0.9, 1), (0.5, 2), (0.6, 2)]):
+        evaluations.add(folder, evaluations.Evaluated(number, 10, data, {"ctcvr_auc": value}))
+    assert evaluations.is_best(evaluations.same_data(folder, 2), "ctcvr_auc")
+    assert not evaluations.is_best(evaluations.read(folder), "ctcvr_auc")
+
+
+def test_early_stopping_ends_training(capsys):
+    hooks = [
+        early_stopping.EarlyStopping(lambda: evaluated([0.9, 0.1]), "ctcvr_auc", patience, every)
+        for patience, every in ((2, 1), (1, 2))
+    ]
     with tf.Graph().as_default():
         count = tf.compat.v1.train.get_or_create_global_step()
         train_op = tf.compat.v1.assign_add(count, 1)
-        with tf.compat.v1.train.MonitoredTrainingSession(hooks=[patient, hook]) as session:
+        with tf.compat.v1.train.MonitoredTrainingSession(hooks=hooks) as session:
             steps = 0
             while not session.should_stop() and steps < 10:
                 steps = int(session.run(train_op))
     assert steps == 2
     assert "ctcvr_auc did not get better in 1 evaluations" in capsys.readouterr().out
-    train(log[0], tmp_path, early_stopping_evals=1)
-    assert "nothing to train: early stopping" in capsys.readouterr().out
 
 
 def test_times_read_as_people_say_them():

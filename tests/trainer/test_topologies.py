@@ -1,0 +1,128 @@
+"""Every topology, fresh, run again, stopped and killed: make test-topologies. It fills the table in the docs."""
+
+import json
+import os
+import re
+import signal
+
+import pytest
+import tensorflow as tf
+from record_examples import small_schema, write_data_dir
+from trainer_processes import REPOSITORY, TWO_DEVICES, Cluster, impressions_of, start, trained_impressions, wait_for
+
+pytestmark = pytest.mark.topologies
+
+DOCS = os.path.join(REPOSITORY, "docs", "training.md")
+FLAGS = ["--num_epochs=2", "--exporters=final", "--log_steps=10"]
+# Long enough that a signal comes in the middle.
+LONG = ["--num_epochs=400", "--exporters=final", "--log_steps=50", "--save_checkpoints_secs=5"]
+COLUMNS = ("topology", "fresh", "the same command again", "SIGTERM to the chief, then again", "SIGKILL, then again")
+TOPOLOGIES = {
+    "one process": {},
+    "mirrored on two devices": {"mirrored": 1},
+    "chief, ps": {"chief": 1, "ps": 1},
+    "chief, worker, two ps": {"chief": 1, "worker": 1, "ps": 2},
+    "chief, worker, ps, evaluator": {"chief": 1, "worker": 1, "ps": 1, "evaluator": 1},
+}
+KILLED = {"chief, ps": "ps 0", "chief, worker, two ps": "worker 0", "chief, worker, ps, evaluator": "chief 0"}
+
+
+class Alone:
+    """One process, with the interface of a cluster."""
+
+    def __init__(self, data_dir, model_dir, roles, *flags):
+        mirrored = {"code": TWO_DEVICES} if roles else {}
+        flags = [*flags, "--distribute=mirrored"] if roles else list(flags)
+        self.processes = {"chief 0": start(data_dir, model_dir, *flags, **mirrored)}
+
+    finish = Cluster.finish
+
+
+def run(data_dir, model_dir, roles, *flags):
+    return (Cluster if "chief" in roles else Alone)(data_dir, model_dir, roles, *flags)
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    folder = str(tmp_path_factory.mktemp("data"))
+    write_data_dir(folder, small_schema(), train=200, test=30)
+    return folder
+
+
+def total_of(printed):
+    return sum(trained_impressions(text) for text in printed.values())
+
+
+def exports(model_dir):
+    return [name for name in os.listdir(model_dir / "export" / "final") if name.isdigit()]
+
+
+def whole_run(data_dir, model_dir, roles):
+    printed, statuses, errors = run(data_dir, model_dir, roles, *FLAGS).finish()
+    assert set(statuses.values()) == {0}, errors
+    assert total_of(printed) == 2 * impressions_of(data_dir)
+    step = int(tf.train.load_variable(str(model_dir), "global_step"))
+    assert json.loads((model_dir / "eval.json").read_text())["global_step"] == step
+    assert printed["chief 0"].count("evaluated at step") == 1 and len(exports(model_dir)) == 1
+    return "each impression once a pass, evaluated and exported once, all end with 0"
+
+
+def run_again(data_dir, model_dir, roles):
+    before = exports(model_dir)
+    printed, statuses, errors = run(data_dir, model_dir, roles, *FLAGS).finish()
+    assert set(statuses.values()) == {0}, errors
+    assert total_of(printed) == 0 and "evaluated" not in printed["chief 0"] and exports(model_dir) == before
+    return "nothing trained, evaluated or exported, all end with 0"
+
+
+def cut_short(data_dir, model_dir, roles, title, number):
+    """Runs until a signal to one process, and again to the end; gives what was trained in both, and the statuses."""
+    first = run(data_dir, model_dir, roles, *LONG)
+    chief = first.processes["chief 0"]
+    wait_for(lambda: "step 150" in chief.stdout.readline(), chief)
+    first.processes[title].send_signal(number)
+    printed, statuses, errors = first.finish()
+    assert 0 not in statuses.values(), (statuses, errors)
+    assert not any("Traceback" in text for text in errors.values()), errors
+    again, ended, errors = run(data_dir, model_dir, roles, *LONG).finish()
+    assert set(ended.values()) == {0}, errors
+    assert "going on behind" in again["chief 0"] and len(exports(model_dir)) == 1
+    return total_of(printed) + total_of(again), statuses
+
+
+@pytest.mark.parametrize("topology", TOPOLOGIES)
+def test_nothing_is_lost_in_any_topology(topology, data_dir, tmp_path):
+    roles = TOPOLOGIES[topology]
+    cells = [whole_run(data_dir, tmp_path / "a", roles), run_again(data_dir, tmp_path / "a", roles)]
+    wanted = 400 * impressions_of(data_dir)
+    # A worker may be between two batches when the chief saves.
+    slack = 64 if "worker" in roles else 0
+    total, statuses = cut_short(data_dir, tmp_path / "b", roles, "chief 0", signal.SIGTERM)
+    assert statuses["chief 0"] == 128 + signal.SIGTERM
+    assert abs(total - wanted) <= slack
+    once = "once" if not slack else "once, but for a batch of a worker"
+    cells.append(f"saved; each impression {once}")
+    killed = KILLED.get(topology, "chief 0")
+    cut_short(data_dir, tmp_path / "c", roles, killed, signal.SIGKILL)
+    others = f"({killed}) the others end with 1; " if "chief" in roles else ""
+    cells.append(f"{others}goes on behind the last checkpoint")
+    row = f"| {topology} | " + " | ".join(cells) + " |"
+    assert row in documented(row, topology)
+
+
+def documented(row, topology):
+    """The table of the docs; with WRITE_DOCS=1 the row is put there first."""
+    with open(DOCS, encoding="utf-8") as file:
+        text = file.read()
+    table = re.search(r"<!-- topologies -->\n(.*?)<!-- /topologies -->", text, re.DOTALL)
+    if os.environ.get("WRITE_DOCS"):
+        head = f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}\n"
+        old = {
+            name: line for line in table.group(1).splitlines() for name in TOPOLOGIES if line.startswith(f"| {name} |")
+        }
+        rows = "".join((old | {topology: row})[name] + "\n" for name in TOPOLOGIES if name in old or name == topology)
+        text = text.replace(table.group(0), f"<!-- topologies -->\n{head}{rows}<!-- /topologies -->")
+        with open(DOCS, "w", encoding="utf-8") as file:
+            file.write(text)
+        return text
+    return table.group(1)

@@ -1,0 +1,103 @@
+"""Starts the command in processes of its own, alone or as the parts of a cluster."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+
+import tensorflow as tf
+
+REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+SMALL = ["--batch_size=32", "--deep_layers=8", "--embedding_size=4", "--num_threads=1"]
+TWO_DEVICES = """
+import os
+
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+import tensorflow as tf
+from trainer.__main__ import main
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+main()
+"""
+
+
+def start(data_dir, model_dir, *flags, code=None, **environment):
+    program = ["-c", code] if code else ["-m", "trainer"]
+    # Without what conftest.py sets: the command itself has to be silent.
+    kept = {key: value for key, value in os.environ.items() if key != "TF_CPP_MIN_LOG_LEVEL"}
+    return subprocess.Popen(
+        [sys.executable, *program, f"--data_dir={data_dir}", f"--model_dir={model_dir}", *SMALL, *flags],
+        cwd=REPOSITORY,
+        env=kept | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process):
+    printed, errors = process.communicate(timeout=600)
+    assert process.returncode == 0, errors
+    assert errors == ""
+    return printed
+
+
+def global_step(model_dir):
+    checkpoint = tf.train.latest_checkpoint(str(model_dir))
+    return int(tf.train.load_variable(checkpoint, "global_step")) if checkpoint else -1
+
+
+def wait_for(condition, process):
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+
+
+def trained_impressions(printed):
+    """What a process says that it trained in its run."""
+    found = re.search(r"trained [\d,]+ steps on ([\d,]+) impressions", printed)
+    return int(found.group(1).replace(",", "")) if found else 0
+
+
+def free_ports(count):
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+def impressions_of(data_dir):
+    """Impressions of the train split, counted in its records."""
+    files = tf.io.gfile.glob(os.path.join(data_dir, "train", "*"))
+    return sum(
+        len(tf.train.Example.FromString(record).features.feature["sample_id"].int64_list.value)
+        for record in tf.data.TFRecordDataset(files, "GZIP").as_numpy_iterator()
+    )
+
+
+class Cluster:
+    """The processes of one run: `roles` says how many of each."""
+
+    def __init__(self, data_dir, model_dir, roles, *flags):
+        ports = iter(free_ports(sum(roles.values())))
+        members = {role: count for role, count in roles.items() if role != "evaluator"}
+        cluster = {role: [f"127.0.0.1:{next(ports)}" for _ in range(count)] for role, count in members.items()}
+        self.processes = {}
+        for role, count in roles.items():
+            for index in range(count):
+                task = json.dumps({"cluster": cluster, "task": {"type": role, "index": index}})
+                self.processes[f"{role} {index}"] = start(data_dir, model_dir, *flags, TF_CONFIG=task)
+
+    def finish(self):
+        """Waits for all; what each printed, and (status, errors) of each."""
+        found = {title: process.communicate(timeout=600) for title, process in self.processes.items()}
+        statuses = {title: process.returncode for title, process in self.processes.items()}
+        return {title: out for title, (out, _) in found.items()}, statuses, {t: err for t, (_, err) in found.items()}

@@ -1,0 +1,310 @@
+"""A training run: Estimator's training, with evaluations and exports, alone or as the part of a cluster.
+
+Not `tf.estimator.train_and_evaluate`: its chief neither evaluates nor exports, what the workers train last is saved by
+nobody, a final export needs max_steps, and parameter servers never end.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+import storage
+from features import names
+from input_fn import dataset
+from model_fn import estimator as tf_estimator
+from model_fn import lookup
+from model_fn.hyperparameters import Hyperparameters
+from trainer import cluster, early_stopping, evaluating, evaluations, run_config, terminal, training_graph
+from trainer.cluster import Part
+from trainer.data_dir import DataDir
+from trainer.exporters import VersionExporter
+from trainer.input_state import Start
+from trainer.nan_guard import NanGuard
+from trainer.options import BEST, Options
+from trainer.progress import ProgressHook
+from trainer.saving import Saver
+from trainer.signals import Request, StopHook
+from trainer.terminal import StoppedError, say
+
+_DEAD = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """A run that was checked and can begin.
+
+    Attributes:
+        options: of the run.
+        settings: of the model, as model_dir keeps them.
+        filled: the same with the schedule's length filled in.
+        data: that is read.
+        part: of this process.
+        paths: record files of the train split and of those that are evaluated.
+        config: of the run.
+        start: where it begins to read.
+        replicas: of the model in this process.
+        warm_start: checkpoint of another model to start from; empty: none.
+    """
+
+    options: Options
+    settings: Hyperparameters
+    filled: Hyperparameters
+    data: DataDir
+    part: Part
+    paths: Mapping[str, list[str]]
+    config: tf_estimator.RunConfig
+    start: Start
+    replicas: int
+    warm_start: str
+
+    @property
+    def worker(self) -> int:
+        """This process's number among those that train."""
+        return run_config.worker_index(self.config)
+
+    @property
+    def latest(self) -> str | None:
+        """The newest checkpoint."""
+        return tf.train.latest_checkpoint(self.options.model_dir)
+
+    def is_over(self) -> bool:
+        """Whether nothing is left to train."""
+        most = self.options.max_steps
+        return self.start.phase.epochs >= self.options.num_epochs or bool(most and self.start.step >= most)
+
+
+def lead(plan: Plan, request: Request) -> None:
+    """The part of the process that trains alone, or of a cluster's chief."""
+    if plan.part.is_alone:
+        _train_to_the_end(plan, request)
+        return
+    state = cluster.RunState(plan.options.model_dir)
+    state.write(cluster.RUNNING)
+    try:
+        server = cluster.start_server(plan.config) if plan.config.cluster_spec else None
+        _lead_cluster(plan, request, state)
+        del server
+    except BaseException as error:
+        state.write(cluster.STOPPED if isinstance(error, StoppedError) else cluster.FAILED, str(error))
+        raise
+    state.write(cluster.FINISHED)
+
+
+def _lead_cluster(plan: Plan, request: Request, state: cluster.RunState) -> None:
+    dead: list[str] = []
+
+    def on_death(title: str) -> None:
+        dead.append(title)
+        if title.startswith(cluster.SERVER):
+            # The weights are gone with it, and a step in progress waits for ever.
+            message = f"{title} is gone; training goes on from its last checkpoint when all are started again"
+            state.write(cluster.FAILED, message)
+            terminal.end_at_once(f"trainer: {message}", _DEAD)
+
+    def is_cut_short() -> bool:
+        return bool(request.signal or dead)
+
+    with cluster.Watch(cluster.peers(plan.part, (cluster.SERVER, cluster.WORKER)), on_death):
+        done = cluster.DoneHook(plan.part, is_cut_short)
+        _train_to_the_end(plan, request, [done, cluster.ReadyHook(state)], done.wait, dead)
+
+
+def take_part(plan: Plan, request: Request) -> None:
+    """The part of a worker, a parameter server or an evaluator, until the run has ended."""
+    state = cluster.RunState(plan.options.model_dir)
+
+    def on_death(title: str) -> None:
+        how, message = state.ended() or (
+            cluster.FAILED,
+            f"{title} is gone; training goes on from its last checkpoint when all are started again",
+        )
+        if how == cluster.FINISHED:
+            terminal.end_at_once("", 0)
+        terminal.end_at_once(f"trainer: the run has ended: {message}", _DEAD)
+
+    roles = (cluster.CHIEF, cluster.SERVER) if plan.part.role == cluster.WORKER else (cluster.CHIEF,)
+    watched = [] if plan.part.role == cluster.EVALUATOR else cluster.peers(plan.part, roles)
+    with cluster.Watch(watched, on_death):
+        if plan.part.role == cluster.EVALUATOR:
+            _follow(plan, request, state)
+            return
+        server = cluster.start_server(plan.config)
+        if plan.part.role == cluster.WORKER and not plan.is_over():
+            cluster.wait_until_ready(state, lambda: bool(request.signal))
+            is_over = lambda: bool(request.signal or state.ended())  # noqa: E731
+            _train(plan, is_over, [], [cluster.DoneHook(plan.part, is_over)])
+        # A server that is asked to end waits for the chief, which is asked too and saves.
+        how, message = cluster.wait_for_end(state, lambda: bool(request.signal) and plan.part.role == cluster.WORKER)
+        del server
+    if how == cluster.STOPPED:
+        raise StoppedError(message, request.signal or 15)
+    if how == cluster.FAILED:
+        raise cluster.ClusterError(f"the run has ended: {message}")
+
+
+def _follow(plan: Plan, request: Request, state: cluster.RunState) -> None:
+    evaluator = make_evaluator(plan, request)
+    options = plan.options
+    evaluating.follow(
+        evaluator, options.model_dir, options.eval_throttle_secs, lambda: bool(request.signal or state.ended())
+    )
+    if request.signal:
+        raise StoppedError("the evaluator was asked to end", request.signal)
+    ended = state.ended()
+    if ended and ended[0] != cluster.FINISHED:
+        raise cluster.ClusterError(f"the run has ended: {ended[1]}")
+
+
+def _train_to_the_end(
+    plan: Plan,
+    request: Request,
+    hooks: Sequence[Any] = (),
+    wait: Callable[[tf.compat.v1.Session], None] | None = None,
+    dead: Sequence[str] = (),
+) -> None:
+    """Trains what is left, evaluates the last checkpoint and makes the last exports."""
+    options = plan.options
+    evaluator = make_evaluator(plan, request)
+    stopper = _stopper(plan, evaluator)
+    if stopper is not None and stopper.is_due():
+        say("nothing to train: early stopping ended this model's training before")
+    elif plan.is_over():
+        say("nothing was left to train: all --num_epochs of these files, or --max_steps, were done before")
+    else:
+        if plan.start.is_begun:
+            read = sum(records for records, _ in plan.start.positions)
+            say(f"going on behind the {read:,} records that the checkpoint has seen")
+        has_evaluator = bool(plan.part.addresses.get(cluster.EVALUATOR))
+        listener = evaluating.EvaluateOnSave(evaluator, options.model_dir, options.eval_throttle_secs, request)
+        own = [*hooks, stopper] if stopper is not None else list(hooks)
+        _train(plan, lambda: bool(request.signal or dead), [] if has_evaluator else [listener], own, wait)
+    _refuse_unfinished(plan, request, dead)
+    if stopper is not None and stopper.is_due() and (best := evaluations.restore_best(options.model_dir)):
+        say(f"the best checkpoint is the latest one again: {os.path.basename(best)}")
+    if plan.latest:
+        evaluator.finish(plan.latest)
+
+
+def _refuse_unfinished(plan: Plan, request: Request, dead: Sequence[str]) -> None:
+    step = evaluating.step_of(plan.latest) if plan.latest else 0
+    if dead:
+        raise cluster.ClusterError(
+            f"{dead[0]} is gone; saved at step {step:,}: start all processes again to go on from there"
+        )
+    if request.signal:
+        raise StoppedError(f"stopped; saved at step {step:,}: the same command goes on from there", request.signal)
+
+
+def _train(
+    plan: Plan,
+    is_cut_short: Callable[[], bool],
+    listeners: Sequence[Any],
+    more_hooks: Sequence[Any],
+    wait: Callable[[tf.compat.v1.Session], None] | None = None,
+) -> None:
+    options = plan.options
+    hooks: list[Any] = [NanGuard(plan.paths[names.TRAIN], options.model_dir), _progress(plan), StopHook(is_cut_short)]
+    hooks += more_hooks
+    if plan.part.role == cluster.CHIEF:
+        hooks.insert(0, Saver(options.model_dir, options.save_checkpoints_secs, options.max_steps, wait))
+    estimator = tf_estimator.Estimator(
+        training_graph.model_fn, model_dir=options.model_dir, config=plan.config, params=params(plan)
+    )
+    most = options.max_steps or None
+    estimator.train(functools.partial(training_input, plan), hooks, max_steps=most, saving_listeners=list(listeners))
+
+
+def training_input(plan: Plan) -> tf.data.Dataset:
+    """What the run still has to read."""
+    options, phase = plan.options, plan.start.phase
+    records, batches = plan.start.positions[plan.worker]
+    read = dataclasses.replace(
+        options.training_input(phase.workers, plan.worker),
+        # Passes that come behind complete ones are in another order.
+        seed=options.seed + phase.epochs,
+        num_epochs=options.num_epochs - phase.epochs,
+        skip_records=records,
+        skip_batches=batches,
+        replicas=plan.replicas,
+    )
+    schema, size = plan.data.schema, plan.data.vocabulary.size
+    prepare = functools.partial(lookup.in_place_of_fields, schema=schema, combiner=plan.settings.combiner)
+    return dataset.make_dataset(plan.paths[names.TRAIN], schema, size, read, prepare)
+
+
+def _progress(plan: Plan) -> ProgressHook:
+    epochs = plan.options.num_epochs - plan.start.phase.epochs
+    records = plan.data.totals(names.TRAIN).get("records", 0) * epochs
+    share = records // plan.start.phase.workers
+    return ProgressHook(plan.options.log_steps, plan.options.max_steps, share, plan.start.positions[plan.worker][0])
+
+
+def _stopper(plan: Plan, evaluator: evaluating.Evaluator) -> early_stopping.EarlyStopping | None:
+    options = plan.options
+    if not options.early_stopping_evals:
+        return None
+    return early_stopping.EarlyStopping(
+        evaluator.history, options.metric, options.early_stopping_evals, options.log_steps
+    )
+
+
+def make_evaluator(plan: Plan, request: Request) -> evaluating.Evaluator:
+    """The run's evaluator."""
+    options = plan.options
+    estimator = make_estimator(options, plan.filled, plan.data, run_config.make(options, clustered=False))
+    paths = {split: found for split, found in plan.paths.items() if split in options.evaluated_splits}
+    exporters = {
+        name: VersionExporter(storage.join(options.model_dir, "export", name), _version_maker(plan), name == BEST)
+        for name in options.exporter_names
+    }
+    return evaluating.Evaluator(options, plan.data, estimator, paths, exporters, request)
+
+
+def _version_maker(plan: Plan) -> Callable[[str, str], str]:
+    export = plan.options.export_options()
+
+    def make(folder: str, checkpoint: str) -> str:
+        # Here, since training alone needs nothing of serving.
+        from serving.export import export_saved_model
+
+        return export_saved_model(folder, checkpoint, names.vocabulary_dir(plan.data.path), plan.filled, export)
+
+    return make
+
+
+def params(plan: Plan) -> training_graph.Params:
+    """Of the training graph."""
+    start = plan.start
+    return {
+        **_model_params(plan.filled, plan.data),
+        "first_step": start.phase.first_step,
+        "phase": start.phase,
+        "positions": start.positions,
+        "epochs": plan.options.num_epochs,
+        "warm_start": plan.warm_start,
+    }
+
+
+def _model_params(settings: Hyperparameters, data: DataDir) -> training_graph.Params:
+    return {"schema": data.schema, "vocabulary_size": data.vocabulary.size, "hyperparameters": settings}
+
+
+def make_estimator(
+    options: Options, settings: Hyperparameters, data: DataDir, config: tf_estimator.RunConfig
+) -> tf_estimator.Estimator:
+    """The Estimator that uses the model of a model_dir.
+
+    Args:
+        options: of the run.
+        settings: of the model.
+        data: whose schema and vocabulary the model has.
+        config: of the run.
+    """
+    params = _model_params(settings, data)
+    return tf_estimator.Estimator(training_graph.model_fn, model_dir=options.model_dir, config=config, params=params)

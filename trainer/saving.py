@@ -1,0 +1,82 @@
+"""Saves checkpoints: none whose weights are not numbers, and the last one when all processes of the run are done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from model_fn import estimator as tf_estimator
+from trainer import training_graph
+from trainer.nan_guard import DivergedError
+
+
+class Saver(tf.compat.v1.train.CheckpointSaverHook):
+    """Estimator's own, with a look at the weights before and at the position behind.
+
+    Args:
+        model_dir: gets the checkpoints.
+        save_secs: seconds between them.
+        max_steps: global step that ends training; 0: none.
+        wait: called with the session before the last checkpoint: returns when the other workers have ended.
+    """
+
+    def __init__(
+        self, model_dir: str, save_secs: int, max_steps: int, wait: Callable[[tf.compat.v1.Session], None] | None = None
+    ) -> None:
+        super().__init__(model_dir, save_secs=save_secs)
+        self._directory = model_dir
+        self._max_steps = max_steps
+        self._wait = wait
+        self._context: tf_estimator.SessionRunContext | None = None
+
+    def begin(self) -> None:
+        """Adds the ops that look at the weights."""
+        super().begin()
+        self._finite = {
+            variable.op.name: tf.reduce_all(tf.math.is_finite(variable))
+            for variable in tf.compat.v1.trainable_variables()
+            if variable.dtype.is_floating
+        }
+        self._begin = tf.compat.v1.get_collection(training_graph.BEGIN)
+        self._complete = tf.compat.v1.get_collection(training_graph.COMPLETE)
+
+    def after_create_session(self, session: tf.compat.v1.Session, coord: tf.train.Coordinator) -> None:
+        """Notes where the run begins to read, and saves that."""
+        session.run(self._begin)
+        super().after_create_session(session, coord)
+
+    def after_run(self, run_context: tf_estimator.SessionRunContext, run_values: tf_estimator.SessionRunValues) -> None:
+        """Saves where it is due, and notes whether a hook asked for the end."""
+        super().after_run(run_context, run_values)
+        self._context = run_context
+
+    def end(self, session: tf.compat.v1.Session) -> None:
+        """Saves the last checkpoint."""
+        stopped = self._context is not None and self._context.stop_requested
+        if not stopped and self._wait:
+            self._wait(session)
+        step = int(session.run(self._global_step_tensor))
+        if not stopped and not (self._max_steps and step >= self._max_steps):
+            # The data are over. A checkpoint of the same step does not know it yet.
+            session.run(self._complete)
+            self._timer.update_last_triggered_step(-1)
+        super().end(session)
+
+    def _save(self, session: tf.compat.v1.Session, step: int) -> bool:
+        found = session.run(self._finite)
+        if broken := sorted(name for name, finite in found.items() if not finite):
+            raise DivergedError(
+                f"step {step}: {', '.join(broken)} became NaN or infinite, so no checkpoint is written. The last one "
+                f"is {tf.train.latest_checkpoint(self._directory)}. A lower --learning_rate or a --clip_norm may help"
+            )
+        return bool(super()._save(session, step))
+
+
+def refuse_broken(checkpoint: str) -> None:
+    """Raises DivergedError where a weight of a checkpoint is no finite number."""
+    reader = tf.train.load_checkpoint(checkpoint)
+    for name in sorted(reader.get_variable_to_shape_map()):
+        if reader.get_variable_to_dtype_map()[name].is_floating and not np.isfinite(reader.get_tensor(name)).all():
+            raise DivergedError(f"{checkpoint}: {name} is NaN or infinite; choose an earlier one with --checkpoint")
