@@ -38,7 +38,7 @@ _MADE_HERE = re.compile(
     r"checkpoint|model\.ckpt-\d+\.(index|meta|data-\d+-of-\d+)|graph\.pbtxt|events\.out\.tfevents\.[^/]*"
     r"|eval[^/]*/events\.out\.tfevents\.[^/]*|eval(_[^/]*)?\.json|calibration_[^/]*\.svg|evaluations\.jsonl"
     r"|hyperparameters\.json|data\.json|history\.jsonl|cluster\.json|model_report\.html"
-    r"|best/model\.ckpt-\d+\.(index|data-\d+-of-\d+)|export/(best|final)/(\d+/.*|(best|final)\.json)"
+    r"|best/model\.ckpt-\d+\.(index|meta|data-\d+-of-\d+)|export/(best|final)/(\d+/.*|(best|final)\.json)"
     r"|progressive\.json|vocabulary/.*|plugins/profile/.*"
 )
 
