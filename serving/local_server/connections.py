@@ -19,6 +19,8 @@ from serving.local_server.http_app import error_response, page
 # Descriptors that are left for files, models and libraries.
 _OTHER_DESCRIPTORS = 128
 _MOST_CONNECTIONS = 4096
+# Connections that are accepted before one too many is closed: fewer than descriptors are left.
+_BURST = 64
 
 
 class _Connection(web.RequestHandler):
@@ -79,7 +81,7 @@ class Listener:
         server = await loop.create_server(
             lambda: _Connection(self, cast(web.Server, runner.server), loop=loop, **options),
             sock=self._socket,
-            backlog=1024,
+            backlog=_BURST,
         )
         reaper = asyncio.create_task(self._close_idle())
         ready()
