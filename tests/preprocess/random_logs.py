@@ -101,7 +101,9 @@ class LogWriter:
         found = []
         for field in fields:
             count = self.random.choice([0, 1, 2, 5] if field.is_many else [0, 1, 1, 1])
-            found += [(field.name, self.random.choice(self.ids), self.weight()) for _ in range(count)]
+            # Where ids are unique, those of a field are apart from all others.
+            first = 1234567891 * (self.schema.index[field.name] + 1) if self.schema.unique_ids else 0
+            found += [(field.name, first + self.random.choice(self.ids), self.weight()) for _ in range(count)]
         if self.chance(0.1):
             found.append(("unknown", "x", "y"))
         self.random.shuffle(found)

@@ -35,7 +35,7 @@ def run(folder, input_dir, output_dir, input_format, **more):
 
 @pytest.mark.parametrize("input_format", [names.ALICCP, names.CSV, names.PARQUET])
 def test_remote_output_equals_local_output(tmp_path, store, input_format):
-    schema = aliccp_schema(True) if input_format == names.ALICCP else table_schema(True, True)
+    schema = aliccp_schema(False) if input_format == names.ALICCP else table_schema(True, True)
     (tmp_path / "schema.yaml").write_text(schema_file.dump(schema))
     (tmp_path / "raw").mkdir()
     writer = LogWriter(7, schema, broken=input_format != names.PARQUET)
