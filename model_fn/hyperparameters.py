@@ -294,6 +294,7 @@ class Hyperparameters:
             self._demand(name, getattr(self, name) >= 0, "0 or more")
         for name in _BELOW_1:
             self._demand(name, 0 <= getattr(self, name) < 1, "0 or more, less than 1")
+        self._demand("decay_rate", self.decay_rate <= 1, "more than 0, at most 1")
         self._demand("negative_sampling_rate", 0 < self.negative_sampling_rate <= 1, "more than 0, at most 1")
         self._demand("ctr_task_wgt", 0 <= self.ctr_task_wgt <= 1, "0 to 1")
 

@@ -27,8 +27,16 @@ BEST = "best"
 # Settings of which no variable of the model depends: they may change where training goes on.
 _MAY_CHANGE = frozenset(
     {
-        *("ctr_task_wgt", "ctr_tower_wgt", "cvr_tower_wgt", "counterfactual_wgt", "global_wgt", "propensity_floor"),
-        *("propensity_normalize", "dropout", "batch_norm_decay", "learning_rate", "embedding_learning_rate"),
+        *("ctr_task_wgt", "ctr_tower_wgt", "cvr_tower_wgt", "counterfactual_wgt", "global_wgt", "propensity_power"),
+        *(
+            "propensity_normalize",
+            "balance_wgt",
+            "in_request_wgt",
+            "dropout",
+            "batch_norm_decay",
+            "learning_rate",
+            "embedding_learning_rate",
+        ),
         *("warmup_steps", "decay", "decay_steps", "decay_rate", "momentum", "adam_beta1", "adam_beta2", "adam_epsilon"),
         *("ftrl_l1", "clip_norm", "l2_reg", "embedding_l2_reg", "precision", "embedding_device"),
     }

@@ -38,6 +38,7 @@ def test_unknown_settings_in_the_json_are_refused():
         ({"propensity_floor": 1.0}, "propensity_floor 1.0"),
         ({"learning_rate": 0.0}, "learning_rate 0.0: allowed is more than 0"),
         ({"l2_reg": -1.0}, "l2_reg -1.0: allowed is 0 or more"),
+        ({"decay_rate": 5.0}, "decay_rate 5.0: allowed is more than 0, at most 1"),
         ({"decay_steps": -1}, "decay_steps -1: allowed is 0 or more"),
         ({"deep_layers": "a,b"}, "deep_layers 'a,b': numbers"),
         ({"deep_layers": (8, 0)}, "units are 1 or more"),
