@@ -91,15 +91,17 @@ def _progress_ops(position: tf.Tensor, params: Params, config: tf_estimator.RunC
         _variable(input_state.position_name(worker), input_state.NOTHING_READ) for worker in range(phase.workers)
     ]
     state = _variable(input_state.STATE, phase.to_array())
-    begin = [variable.assign(place) for variable, place in zip(positions, params["positions"], strict=True)]
-    complete = [variable.assign(input_state.NOTHING_READ) for variable in positions]
-    complete.append(state.assign(phase.complete(params["epochs"]).to_array()))
+    nothing = _constant(input_state.NOTHING_READ)
+    begin = [one.assign(_constant(place)) for one, place in zip(positions, params["positions"], strict=True)]
+    begin.append(state.assign(_constant(phase.to_array())))
+    complete = [one.assign(nothing) for one in positions]
+    complete.append(state.assign(_constant(phase.complete(params["epochs"]).to_array())))
     if _is_first_replica():
-        for name, ops in ((BEGIN, [*begin, state.assign(phase.to_array())]), (COMPLETE, complete)):
+        for name, ops in ((BEGIN, begin), (COMPLETE, complete)):
             for op in ops:
                 v1.add_to_collection(name, op)
     own = positions[run_config.worker_index(config)]
-    return [_assign_last(own, position), state.assign(phase.to_array())]
+    return [_assign_last(own, position), state.assign(_constant(phase.to_array()))]
 
 
 def _assign_last(variable: tf.Variable, value: tf.Tensor) -> tf.Operation:
@@ -113,6 +115,11 @@ def _assign_last(variable: tf.Variable, value: tf.Tensor) -> tf.Operation:
         return strategy.extended.update(variable, lambda one, new: one.assign(new), args=(last,))
 
     return context.merge_call(assign, args=(value,))
+
+
+def _constant(value: Any) -> tf.Tensor:
+    """As a tensor: between replicas a strategy hands no other on."""
+    return tf.constant(np.array(value, np.int64))
 
 
 def _variable(name: str, value: Any) -> tf.Variable:
