@@ -80,7 +80,7 @@ def test_folder_without_model_or_with_another_name_is_no_version(folder, tmp_pat
     folder.write("٤")
     (tmp_path / "5").mkdir()
     (tmp_path / "6").write_text("a file")
-    assert versions_on_disk(str(tmp_path)) == [1]
+    assert list(versions_on_disk(str(tmp_path))) == [1]
 
 
 def test_all_versions_and_specific_ones(tmp_path):
