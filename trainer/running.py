@@ -185,6 +185,8 @@ def _train_to_the_end(
         own = [*hooks, stopper] if stopper is not None else list(hooks)
         _train(plan, lambda: bool(request.signal or dead), [] if has_evaluator else [listener], own, wait)
     _refuse_unfinished(plan, request, dead)
+    if plan.latest:
+        evaluator.evaluate(plan.latest)
     if stopper is not None and stopper.is_due() and (best := evaluations.restore_best(options.model_dir)):
         say(f"the best checkpoint is the latest one again: {os.path.basename(best)}")
     if plan.latest:
