@@ -31,10 +31,10 @@ def export(options: Options, given: Mapping[str, Any]) -> str:
     """
     data = data_dir.load(options.data_dir)
     storage.refuse_overlap({"export_dir": options.export_dir}, {"data_dir": options.data_dir})
-    _claim(options.export_dir)
     settings = model_dir.trained_hyperparameters(options.model_dir, given, data)
     checkpoint = model_dir.checkpoint(options.model_dir, options.checkpoint)
     saving.refuse_broken(checkpoint)
+    _claim(options.export_dir)
     folder = names.vocabulary_dir(data.path)
     made = export_saved_model(options.export_dir, checkpoint, folder, settings, options.export_options())
     say(f"exported {made}")
