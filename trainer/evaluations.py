@@ -19,6 +19,7 @@ from trainer.exporters import is_better
 EVALUATIONS_FILE = "evaluations.jsonl"
 BEST_DIR = "best"
 _PREFIX = "model.ckpt-"
+_CHECKPOINT_STATE = "checkpoint"
 
 
 class Evaluated(NamedTuple):
@@ -59,10 +60,11 @@ def same_data(model_dir: str, data: int) -> list[Evaluated]:
 
 
 def without_gain(found: list[Evaluated], metric: str) -> int:
-    """Evaluations since the best one."""
+    """Evaluations since the best one; those whose data did not determine the metric do not count."""
     best, since = math.nan, 0
-    for one in found:
-        value = one.value(metric)
+    for value in (one.value(metric) for one in found):
+        if math.isnan(value):
+            continue
         since = 0 if is_better(metric, value, best) else since + 1
         best = value if since == 0 else best
     return since
@@ -100,7 +102,10 @@ def restore_best(model_dir: str) -> str | None:
         return None
     target = storage.join(model_dir, os.path.basename(found))
     _copy(found, target)
-    tf.compat.v1.train.update_checkpoint_state(model_dir, target, [target], save_relative_paths=True)
+    name = os.path.basename(target)
+    # As TensorFlow writes it, with a name that holds wherever the folder is moved.
+    text = f'model_checkpoint_path: "{name}"\nall_model_checkpoint_paths: "{name}"\n'
+    storage.write(storage.join(model_dir, _CHECKPOINT_STATE), [text.encode("utf-8")])
     for path in state.all_model_checkpoint_paths:
         later = storage.join(model_dir, os.path.basename(path))
         if later != target and os.path.basename(path).startswith(_PREFIX):

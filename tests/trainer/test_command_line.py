@@ -17,7 +17,7 @@ def command(*flags):
 
 MISTAKES = {
     "unknown flag": (["--dropuot=0.5"], "Unknown command line flag 'dropuot'. Did you mean: dropout"),
-    "unknown word": (["--model=esm"], "--model=esm: value should be one of <esmm|naive_cvr|escm2_ips|escm2_dr>"),
+    "unknown word": (["--model=esm"], "--model=esm: value should be one of <esmm|naive_cvr|escm2_ips|"),
     "no number": (["--batch_size=many"], "--batch_size=many"),
     "out of range": (["--ctr_task_wgt=1.5"], "ctr_task_wgt 1.5: allowed is 0 to 1"),
     "batch size": (["--batch_size=0"], "batch_size 0: allowed is 1 or more"),
