@@ -12,6 +12,7 @@ import pathlib
 import subprocess
 import sys
 
+from model_fn import quiet_tensorflow
 from serving.saved_model_files import CheckError
 
 
@@ -27,7 +28,7 @@ def in_fresh_process(path: str) -> str:
     root = str(pathlib.Path(__file__).resolve().parent.parent)
     search_path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
     # A training beside it has the GPU.
-    environment = os.environ | {"PYTHONPATH": search_path, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    environment = os.environ | {"PYTHONPATH": search_path, "CUDA_VISIBLE_DEVICES": "-1"}
     environment.pop("TF_CONFIG", None)
     command = [sys.executable, "-m", "serving.check", path]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
@@ -41,7 +42,7 @@ def main() -> None:
     paths = sys.argv[1:]
     if not paths or any(path.startswith("-") for path in paths):
         sys.exit(f"serving.check: {' '.join(paths) or 'no version given'}\n{__doc__}")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    quiet_tensorflow.import_quietly()
     if faults := list(filter(None, map(_fault, paths))):
         sys.exit("\n".join(faults))
 

@@ -17,6 +17,7 @@ from typing import Protocol
 
 from features.raw_requests import RawRequest
 from features.schema import Schema
+from model_fn import quiet_tensorflow
 from serving.answers import Answer, CallError, Scores
 from serving.patience import Patience
 from serving.rest_caller import RestCaller
@@ -161,6 +162,7 @@ def _caller_class(protocol: str) -> Callable[..., _Caller]:
         return RestCaller
     if protocol == GRPC:
         # Imported here: it needs TensorFlow, which takes seconds to import.
+        quiet_tensorflow.import_quietly()
         from serving.grpc_caller import GrpcCaller
 
         return GrpcCaller

@@ -9,15 +9,16 @@ and how far the values' distributions are apart (population stability index). En
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Iterator
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from absl import app, flags
 
 import storage
+from model_fn import quiet_tensorflow
+
+quiet_tensorflow.import_quietly()
+
 from features import names, vocabulary
 from serving.field_counts import FieldCounts, Pair, of_records, of_requests, psi
 
