@@ -9,10 +9,7 @@ from absl import flags
 from absl.testing import flagsaver
 from record_examples import small_schema, write_data_dir
 
-from features import names
-from input_fn.dataset import make_dataset
-from trainer import command_line, run_config, running
-from trainer.data_dir import load
+from trainer import command_line, model_dir, training
 
 CONFIGS = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "configs")
 FILES = sorted(glob.glob(os.path.join(CONFIGS, "*.flags")))
@@ -50,13 +47,9 @@ def test_a_flagfile_trains(path, data_dir, tmp_path):
             command_line.hyperparameters(),
             command_line.options(),
         )
-    data = load(data_dir)
-    read = options.training_input()
-    settings = settings.for_run(options.max_steps)
-    estimator = running.make_estimator(options, settings, data, run_config.make(options, clustered=False))
-    records = data.records(names.TRAIN)
-    estimator.train(lambda: make_dataset(records, data.schema, data.vocabulary.size, read), max_steps=options.max_steps)
-    assert given and all(getattr(settings, name) == value for name, value in given.items())
+    training.train(options, settings, given)
+    kept = model_dir.saved_hyperparameters(str(tmp_path))
+    assert given and all(getattr(kept, name) == value for name, value in given.items())
     assert int(tf.train.load_variable(str(tmp_path), "global_step")) == 1
 
 
