@@ -25,15 +25,19 @@ _CALIBRATIONS = ("ctr_calibration", "ctcvr_calibration")
 # Fewer clicks or conversions than this in a split say nothing.
 _FEWEST = 50
 
-flags.DEFINE_string("day", None, "Folder of the day.", required=True)
-flags.DEFINE_string("parent", "", "Folder of the day whose model it goes on from; empty: none.")
-flags.DEFINE_float("max_regression", Options.max_regression, "By how much an AUC may be lower on the same rows.")
-flags.DEFINE_list("gate_metrics", list(Options.gate_metrics), "The AUCs that are compared.")
-flags.DEFINE_list("calibration", [f"{bound:g}" for bound in Options.calibration], "Lowest and highest ratio.")
+
+def define_flags() -> None:
+    """Defines the flags; only the command calls this, since other commands and tests import the module."""
+    flags.DEFINE_string("day", None, "Folder of the day.", required=True)
+    flags.DEFINE_string("parent", "", "Folder of the day whose model it goes on from; empty: none.")
+    flags.DEFINE_float("max_regression", Options.max_regression, "By how much an AUC may be lower on the same rows.")
+    flags.DEFINE_list("gate_metrics", list(Options.gate_metrics), "The AUCs that are compared.")
+    flags.DEFINE_list("calibration", [f"{bound:g}" for bound in Options.calibration], "Lowest and highest ratio.")
 
 
 def main() -> None:
     """Entry point of the command."""
+    define_flags()
     app.run(_run)
 
 
