@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from model_fn.grouped_auc import UserSample, UserScores, grouped_auc
+from model_fn.grouped_auc import UNKNOWN, UserSample, UserScores, grouped_auc
 
 
 def pair_auc(scores, labels):
@@ -44,15 +44,18 @@ def columns(users, rng):
     return UserScores(users, rng.normal(size=size), rng.normal(size=size), click, click * (rng.random(size) < 0.5))
 
 
-def test_below_the_limit_everything_is_kept():
+def test_below_the_limit_everything_of_a_known_user_is_kept():
     rng = np.random.default_rng(2)
     parts = [columns(rng.integers(0, 50, 100), rng) for _ in range(5)]
     sample = UserSample(most=500)
     for part in parts:
         sample.update(part)
     assert sample.share == 1
-    for kept, given in zip(sample.scores(), zip(*parts, strict=True), strict=True):
-        np.testing.assert_array_equal(kept, np.concatenate(given).astype(kept.dtype))
+    given = [np.concatenate(column) for column in zip(*parts, strict=True)]
+    known = given[0] != UNKNOWN
+    assert not known.all()
+    for kept, column in zip(sample.scores(), given, strict=True):
+        np.testing.assert_array_equal(kept, column[known].astype(kept.dtype))
 
 
 def test_past_the_limit_whole_users_are_kept_whatever_the_order():
