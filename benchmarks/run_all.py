@@ -24,7 +24,7 @@ def commands(folder: str) -> list[list[str]]:
         os.path.join(folder, name) for name in ("log", "large_log", "small_log", "data", "model")
     )
     return [
-        ["simulate.py"],
+        ["simulation_speed.py"],
         *(_simulated(path, requests) for path, requests in ((log, 8000), (large_log, 80000), (small_log, 2000))),
         ["-m", "preprocess", f"--input_dir={log}", f"--output_dir={data}", "--overwrite"],
         ["preprocess_speed.py", log, large_log],

@@ -1,6 +1,6 @@
 """Speed, size and memory of the simulator, at one size and at ten times that.
 
-    python benchmarks/simulate.py [--requests=8000] [--test_requests=2000]
+    python benchmarks/simulation_speed.py [--requests=8000] [--test_requests=2000]
 
 Prints impressions per second and core, raw bytes per impression, peak memory of both sizes and their ratio, and how
 rates, selection bias and oracle AUCs compare with what they should be.
