@@ -76,7 +76,7 @@ def _runs(pid: int) -> bool:
     except ProcessLookupError:
         return False
     except PermissionError:
-        pass
+        return True  # of somebody else
     return True
 
 
