@@ -19,6 +19,8 @@ from preprocess.read import table_rows
 
 BLOCK = 24 << 20
 ROUNDS = 3
+# They share their context, as the schema says.
+ROWS_OF_VISIT = 8
 SCHEMA = """
 name: shop
 columns: {request: visit, click: click, conversion: buy}
@@ -38,10 +40,12 @@ def write(path, rows, quoting):
         writer.writerow(["visit", "user", "history", "item", "title", "price", "click", "buy"])
         for n in range(rows):
             click = draw.random() < 0.1
-            history = "|".join(str(draw.randrange(100_000)) for _ in range(8))
+            if n % ROWS_OF_VISIT == 0:
+                history = "|".join(str(draw.randrange(100_000)) for _ in range(8))
             title = f"title {draw.randrange(3000)} of it"
             labels = [int(click), int(click and draw.random() < 0.1)]
-            writer.writerow([f"v{n // 8}", n // 8, history, draw.randrange(200_000), title, f"{n % 97}.25", *labels])
+            visit = n // ROWS_OF_VISIT
+            writer.writerow([f"v{visit}", visit, history, draw.randrange(200_000), title, f"{n % 97}.25", *labels])
 
 
 def cells(file, schema):

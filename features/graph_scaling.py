@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from features.scaling import Moments
+from features.scaling import LARGEST_DEVIATIONS, Moments
 from features.schema import LOG1P, STANDARD, Field
 
 
@@ -16,4 +16,6 @@ def scaled(field: Field, values: tf.Tensor, moments: Moments | None) -> tf.Tenso
     elif field.scale == STANDARD:
         assert moments is not None
         exact = (exact - moments.mean) / moments.deviation
+        # Not clip_by_value: what that makes of NaN is not said.
+        exact = tf.where(tf.abs(exact) > LARGEST_DEVIATIONS, tf.sign(exact) * LARGEST_DEVIATIONS, exact)
     return tf.cast(exact, tf.float32)

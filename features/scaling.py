@@ -8,6 +8,10 @@ import numpy as np
 
 from features.schema import LOG1P, STANDARD, Field
 
+# Of n numbers none lies more than sqrt(n - 1) deviations from their mean, so none of a train split reaches this. One
+# that comes later may: without a bound it would be infinite as float32, or make scores that are no numbers.
+LARGEST_DEVIATIONS = 1e6
+
 
 class Moments(NamedTuple):
     """Mean and standard deviation of a number in the train split; a deviation of 0 counts as 1."""
@@ -41,5 +45,5 @@ def scaled(field: Field, values: np.ndarray, moments: Moments | None) -> np.ndar
         exact = np.sign(exact) * np.log1p(np.abs(exact))
     elif field.scale == STANDARD:
         assert moments is not None
-        exact = (exact - moments.mean) / moments.deviation
+        exact = np.clip((exact - moments.mean) / moments.deviation, -LARGEST_DEVIATIONS, LARGEST_DEVIATIONS)
     return exact.astype(np.float32)

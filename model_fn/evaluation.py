@@ -3,6 +3,9 @@
 Metrics are computed on the host: a batch's logits and labels go there once, nothing comes back before the end. A
 metric that the data do not determine (no clicks, no conversions, all users with one class) is *absent*: NaN here,
 left out by `present`, never 0.5 or 0.
+
+Of a log whose impressions have weights every metric is there twice: over the impressions as they are, and, under
+`weighted(name)`, each counting for its weight.
 """
 
 from __future__ import annotations
@@ -20,6 +23,8 @@ CVR = "cvr"
 CTCVR = "ctcvr"
 CVR_ALL = "cvr_all"
 TASKS = (CTR, CVR, CTCVR)
+# What mean pCVR is held against.
+OBSERVED_RATE = "conversions_per_click"
 
 # What is reported of each task, as TASK_NAME.
 TASK_METRICS: dict[str, Callable[[ScoreHistogram], float]] = {
@@ -31,15 +36,30 @@ TASK_METRICS: dict[str, Callable[[ScoreHistogram], float]] = {
 }
 
 
+_WEIGHTED = "_weighted"
+
+
+def weighted(metric: str) -> str:
+    """Name of a metric where impressions count for their weights; sorted, it stands behind the metric itself."""
+    return metric + _WEIGHTED
+
+
+def is_weighted(metric: str) -> bool:
+    """Whether a name is one of `weighted`."""
+    return metric.endswith(_WEIGHTED)
+
+
 class Evaluation:
     """Collects scores and labels, batch by batch.
 
     Args:
         with_users: whether `update` is given users, for the metrics within each user.
+        with_weights: whether it is given weights.
     """
 
-    def __init__(self, with_users: bool) -> None:
-        self._histograms = {task: ScoreHistogram() for task in (*TASKS, CVR_ALL)}
+    def __init__(self, with_users: bool, with_weights: bool = False) -> None:
+        self._plain = _Tasks()
+        self._weighted = _Tasks() if with_weights else None
         self._users = UserSample() if with_users else None
         self._propensity = _PropensityWeights()
 
@@ -51,6 +71,7 @@ class Evaluation:
         conversion: np.ndarray,
         floor: float = 0.0,
         users: np.ndarray | None = None,
+        weights: np.ndarray | None = None,
     ) -> None:
         """Adds a batch.
 
@@ -61,43 +82,28 @@ class Evaluation:
             conversion: 0 or 1, [impressions].
             floor: smallest propensity that a weight divides by.
             users: integer that names the user, [impressions]; with_users needs it.
+            weights: what each impression counts for, [impressions]; with_weights needs it.
         """
-        if (users is None) == (self._users is not None):
-            raise ValueError("users are given in every batch of an Evaluation with_users, and in none of another")
-        both = click * conversion
-        clicked = click > 0
-        self._histograms[CTR].update(ctr, click)
-        self._histograms[CVR].update(cvr[clicked], conversion[clicked])
-        self._histograms[CTCVR].update(ctcvr_logits(ctr, cvr), both)
-        self._histograms[CVR_ALL].update(cvr, both)
-        self._propensity.update(ctr[clicked], floor)
+        _demand("users", users, self._users)
+        _demand("weights", weights, self._weighted)
+        self._plain.update(ctr, cvr, click, conversion)
+        if self._weighted is not None:
+            self._weighted.update(ctr, cvr, click, conversion, weights)
+        self._propensity.update(ctr[click > 0], floor)
         if self._users is not None and users is not None:
-            self._users.update(UserScores(users, ctr, cvr, click, conversion))
+            counted = np.ones(len(users)) if weights is None else weights
+            self._users.update(UserScores(users, ctr, cvr, click, conversion, counted))
 
     def metrics(self) -> dict[str, float]:
         """Every metric by name; absent ones are NaN. The names do not depend on the data."""
-        found: dict[str, float] = {}
-        for task in TASKS:
-            found |= _task_metrics(task, self._histograms[task])
-        found["cvr_auc_all"] = self._histograms[CVR_ALL].auc()
-        return found | self._bias_metrics() | self._propensity.metrics() | self._user_metrics()
+        found = self._plain.metrics() | self._propensity.metrics() | self._user_metrics()
+        if self._weighted is not None:
+            found |= {weighted(name): value for name, value in self._weighted.metrics().items()}
+        return found
 
     def calibration_tables(self) -> dict[str, np.ndarray]:
-        """For each task its table by decile: float64 [10, 3], columns as named in `score_histogram`."""
-        return {task: self._histograms[task].calibration_table() for task in TASKS}
-
-    def _bias_metrics(self) -> dict[str, float]:
-        """Mean pCVR over D, O and N against the conversion rate of clicks: inherent estimation bias."""
-        everywhere, clicked = self._histograms[CVR_ALL], self._histograms[CVR]
-        unclicked = everywhere.impressions - clicked.impressions
-        total = everywhere.mean_prediction() * everywhere.impressions
-        on_clicks = clicked.mean_prediction() * clicked.impressions if clicked.impressions else 0.0
-        return {
-            "cvr_mean_all": everywhere.mean_prediction(),
-            "cvr_mean_clicked": clicked.mean_prediction(),
-            "cvr_mean_unclicked": (total - on_clicks) / unclicked if unclicked else ABSENT,
-            "conversions_per_click": clicked.positives / clicked.impressions if clicked.impressions else ABSENT,
-        }
+        """For each task its table by decile: float64 [10, 3], as `score_histogram` has it. Without weights."""
+        return self._plain.calibration_tables()
 
     def _user_metrics(self) -> dict[str, float]:
         if self._users is None:
@@ -106,14 +112,69 @@ class Evaluation:
         both = kept.click * kept.conversion
         clicked = kept.click > 0
         by_task = {
-            CTR: (kept.user, kept.ctr, kept.click),
-            CVR: (kept.user[clicked], kept.cvr[clicked], kept.conversion[clicked]),
-            CTCVR: (kept.user, ctcvr_logits(kept.ctr, kept.cvr), both),
+            CTR: (kept.user, kept.ctr, kept.click, kept.weight),
+            CVR: (kept.user[clicked], kept.cvr[clicked], kept.conversion[clicked], kept.weight[clicked]),
+            CTCVR: (kept.user, ctcvr_logits(kept.ctr, kept.cvr), both, kept.weight),
         }
         found = {"gauc_user_share": self._users.share}
-        for task, columns in by_task.items():
-            found[f"{task}_gauc"], found[f"{task}_gauc_left_out"] = grouped_auc(*columns)
+        for task, (users, scores, labels, weights) in by_task.items():
+            found[f"{task}_gauc"], found[f"{task}_gauc_left_out"] = grouped_auc(users, scores, labels)
+            if self._weighted is not None:
+                found[weighted(f"{task}_gauc")] = grouped_auc(users, scores, labels, weights).auc
         return found
+
+
+def _demand(what: str, given: object, collects: object) -> None:
+    if (given is None) != (collects is None):
+        raise ValueError(f"{what} are given in every batch of an Evaluation with_{what}, and in none of another")
+
+
+class _Tasks:
+    """Scores of each task over its own impressions, each counting once or for its weight."""
+
+    def __init__(self) -> None:
+        self._histograms = {task: ScoreHistogram() for task in (*TASKS, CVR_ALL)}
+
+    def update(
+        self,
+        ctr: np.ndarray,
+        cvr: np.ndarray,
+        click: np.ndarray,
+        conversion: np.ndarray,
+        weights: np.ndarray | None = None,
+    ) -> None:
+        """Adds a batch; see `Evaluation.update`."""
+        both, clicked = click * conversion, click > 0
+        of_clicks = None if weights is None else weights[clicked]
+        self._histograms[CTR].update(ctr, click, weights)
+        self._histograms[CVR].update(cvr[clicked], conversion[clicked], of_clicks)
+        self._histograms[CTCVR].update(ctcvr_logits(ctr, cvr), both, weights)
+        self._histograms[CVR_ALL].update(cvr, both, weights)
+
+    def metrics(self) -> dict[str, float]:
+        """Every metric but those within users and those of the propensities."""
+        found: dict[str, float] = {}
+        for task in TASKS:
+            found |= _task_metrics(task, self._histograms[task])
+        found["cvr_auc_all"] = self._histograms[CVR_ALL].auc()
+        return found | self._bias_metrics()
+
+    def calibration_tables(self) -> dict[str, np.ndarray]:
+        """For each task its table by decile."""
+        return {task: self._histograms[task].calibration_table() for task in TASKS}
+
+    def _bias_metrics(self) -> dict[str, float]:
+        """Mean pCVR over D, O and N against the conversion rate of clicks: inherent estimation bias."""
+        everywhere, clicked = self._histograms[CVR_ALL], self._histograms[CVR]
+        unclicked = self._histograms[CTR].negatives
+        total = everywhere.mean_prediction() * everywhere.impressions
+        on_clicks = clicked.mean_prediction() * clicked.impressions if clicked.impressions else 0.0
+        return {
+            "cvr_mean_all": everywhere.mean_prediction(),
+            "cvr_mean_clicked": clicked.mean_prediction(),
+            "cvr_mean_unclicked": (total - on_clicks) / unclicked if unclicked else ABSENT,
+            OBSERVED_RATE: clicked.positives / clicked.impressions if clicked.impressions else ABSENT,
+        }
 
 
 class _PropensityWeights:

@@ -11,21 +11,22 @@ from features import keys
 # The user of an impression whose user the log does not tell: it enters no metric within users.
 UNKNOWN = 0
 
-# Impressions kept, at 17 bytes each (twice that while they are put in order).
+# Impressions kept, at 21 bytes each (twice that while they are put in order).
 MOST_IMPRESSIONS = 1 << 24
 
 
 class UserScores(NamedTuple):
-    """Impressions of users: int64 user, float32 logits of click and conversion, uint8 labels; [n] each."""
+    """Impressions of users: int64 user, float32 logits of click and conversion and weight, uint8 labels; [n] each."""
 
     user: np.ndarray
     ctr: np.ndarray
     cvr: np.ndarray
     click: np.ndarray
     conversion: np.ndarray
+    weight: np.ndarray
 
 
-_DTYPES = (np.int64, np.float32, np.float32, np.uint8, np.uint8)
+_DTYPES = (np.int64, np.float32, np.float32, np.uint8, np.uint8, np.float32)
 
 
 class UserSample:
@@ -84,26 +85,30 @@ class GroupedAuc(NamedTuple):
     left_out: float
 
 
-def grouped_auc(groups: np.ndarray, scores: np.ndarray, labels: np.ndarray) -> GroupedAuc:
+def grouped_auc(
+    groups: np.ndarray, scores: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None
+) -> GroupedAuc:
     """Exact AUC (ties count half) within groups; NaN where no group has both classes.
 
     Args:
         groups: [n] integers.
         scores: [n].
         labels: [n] of 0 and 1.
+        weights: what each counts for, [n] of at least 0; None: 1. A class of weight 0 is not there.
     """
     if not len(groups):
         return GroupedAuc(float("nan"), float("nan"))
     order = np.lexsort((scores, groups))
-    groups, scores, labels = groups[order], scores[order], labels[order].astype(np.float64)
+    groups, scores = groups[order], scores[order]
+    weight = np.ones(len(groups)) if weights is None else np.asarray(weights, np.float64)[order]
+    positive = weight * labels[order]
     new_group = np.concatenate([[True], groups[1:] != groups[:-1]])
     group = np.cumsum(new_group) - 1
-    rank = _mean_ranks(new_group | np.concatenate([[True], scores[1:] != scores[:-1]]))
-    count = np.bincount(group)
-    positives = np.bincount(group, labels)
-    first = np.cumsum(count) - count
-    above = np.bincount(group, labels * rank) - positives * first - positives * (positives + 1) / 2
-    pairs = positives * (count - positives)
+    tie = np.cumsum(new_group | np.concatenate([[True], scores[1:] != scores[:-1]])) - 1
+    count, positives = np.bincount(group, weight), np.bincount(group, positive)
+    negatives = np.bincount(group, weight - positive)
+    above = np.bincount(group, positive * (_below(tie, weight - positive) - _before(negatives)[group]))
+    pairs = positives * negatives
     both = pairs > 0
     if not both.any():
         return GroupedAuc(float("nan"), 1.0)
@@ -111,9 +116,11 @@ def grouped_auc(groups: np.ndarray, scores: np.ndarray, labels: np.ndarray) -> G
     return GroupedAuc(float(auc), 1.0 - float(both.mean()))
 
 
-def _mean_ranks(starts_tie: np.ndarray) -> np.ndarray:
-    """Ranks from 1 of sorted values, equal values sharing the mean of theirs; `starts_tie` marks each first one."""
-    tie = np.cumsum(starts_tie) - 1
-    size = np.bincount(tie)
-    last = np.cumsum(size)
-    return (last - (size - 1) / 2)[tie]
+def _below(tie: np.ndarray, negative: np.ndarray) -> np.ndarray:
+    """Negatives that each score is above, all groups before its own included and ties as half: float64 [n]."""
+    by_tie = np.bincount(tie, negative)
+    return (_before(by_tie) + by_tie / 2)[tie]
+
+
+def _before(sums: np.ndarray) -> np.ndarray:
+    return np.cumsum(sums) - sums

@@ -22,10 +22,10 @@ def metric_ops(logits: Logits, labels: Labels, floor: tf.Tensor, users: tf.Tenso
     What has been collected lives in Python and belongs to the graph. It is thrown away where a session initializes
     its tables, so that an evaluation which starts anew counts nothing twice.
     """
-    state = _HostState(with_users=users is not None)
+    state = _HostState(with_users=users is not None, with_weights=labels.weight is not None)
     tf.compat.v1.add_to_collection(tf.compat.v1.GraphKeys.TABLE_INITIALIZERS, state.reset_op())
     update = state.update_op(logits, labels, floor, users)
-    empty = Evaluation(with_users=users is not None)
+    empty = state.empty()
     found = {name: (value, update) for name, value in _unpacked(state.metrics_op(), list(empty.metrics()))}
     tables = _unpacked(state.tables_op(), [calibration_table_name(task) for task in empty.calibration_tables()])
     return found | {name: (value, update) for name, value in tables}
@@ -38,16 +38,22 @@ def _unpacked(values: tf.Tensor, names: list[str]) -> list[tuple[str, tf.Tensor]
 class _HostState:
     """An `Evaluation` that graph ops fill and read."""
 
-    def __init__(self, with_users: bool) -> None:
+    def __init__(self, with_users: bool, with_weights: bool) -> None:
         self._with_users = with_users
-        self._evaluation = Evaluation(with_users)
+        self._with_weights = with_weights
+        self._evaluation = self.empty()
+
+    def empty(self) -> Evaluation:
+        """One that has seen nothing."""
+        return Evaluation(self._with_users, self._with_weights)
 
     def reset_op(self) -> tf.Operation:
         return tf.numpy_function(self._reset, [], tf.bool).op
 
     def update_op(self, logits: Logits, labels: Labels, floor: tf.Tensor, users: tf.Tensor | None) -> tf.Operation:
         columns = [logits.ctr, logits.cvr, labels.click, labels.conversion, floor]
-        return tf.numpy_function(self._update, columns + ([] if users is None else [users]), tf.bool).op
+        more = [column for column in (users, labels.weight) if column is not None]
+        return tf.numpy_function(self._update, columns + more, tf.bool).op
 
     def metrics_op(self) -> tf.Tensor:
         return tf.numpy_function(
@@ -58,7 +64,7 @@ class _HostState:
         return tf.numpy_function(lambda: np.stack(list(self._evaluation.calibration_tables().values())), [], tf.float64)
 
     def _reset(self) -> np.bool_:
-        self._evaluation = Evaluation(self._with_users)
+        self._evaluation = self.empty()
         return np.True_
 
     def _update(
@@ -68,7 +74,9 @@ class _HostState:
         click: np.ndarray,
         conversion: np.ndarray,
         floor: np.ndarray,
-        users: np.ndarray | None = None,
+        *more: np.ndarray,
     ) -> np.bool_:
-        self._evaluation.update(ctr, cvr, click, conversion, float(floor), users)
+        users = more[0] if self._with_users else None
+        weights = more[-1] if self._with_weights else None
+        self._evaluation.update(ctr, cvr, click, conversion, float(floor), users, weights)
         return np.True_

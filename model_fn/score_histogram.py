@@ -20,15 +20,19 @@ IMPRESSIONS, MEAN_PREDICTION, MEAN_LABEL = range(3)
 
 
 class ScoreHistogram:
-    """Counts of labels and sums of predictions in bins of the logit, and the sum of log losses."""
+    """Counts of labels and sums of predictions in bins of the logit, and the sum of log losses.
+
+    With weights an impression counts for its weight: two of weight 1 are as one of weight 2.
+    """
 
     def __init__(self) -> None:
-        self._count = np.zeros((2, BINS), np.int64)  # by label
+        # By label. Whole numbers up to 2^53 are exact.
+        self._count = np.zeros((2, BINS), np.float64)
         self._prediction = np.zeros(BINS, np.float64)
         self._log_loss = 0.0
 
-    def update(self, logits: np.ndarray, labels: np.ndarray) -> None:
-        """Adds impressions: logits float [n], labels [n] of 0 and 1.
+    def update(self, logits: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> None:
+        """Adds impressions: logits float [n], labels [n] of 0 and 1, weights float [n] of at least 0 (None: 1 each).
 
         Raises:
             ValueError: a logit is NaN.
@@ -38,19 +42,29 @@ class ScoreHistogram:
             raise ValueError("the model's logits are NaN: training has diverged; use an earlier checkpoint")
         labels = np.asarray(labels).astype(np.int64)
         place = np.clip((logits + LARGEST_LOGIT) * (BINS / (2 * LARGEST_LOGIT)), 0, BINS - 1).astype(np.int64)
-        self._count += np.bincount(labels * BINS + place, minlength=2 * BINS).reshape(2, BINS)
-        self._prediction += np.bincount(place, np.exp(-np.logaddexp(0.0, -logits)), BINS)
-        self._log_loss += float(np.sum(np.logaddexp(0.0, logits) - labels * logits))
+        predictions = np.exp(-np.logaddexp(0.0, -logits))
+        log_losses = np.logaddexp(0.0, logits) - labels * logits
+        if weights is not None:
+            weights = np.asarray(weights, np.float64)
+            predictions, log_losses = weights * predictions, weights * log_losses
+        self._count += np.bincount(labels * BINS + place, weights, 2 * BINS).reshape(2, BINS)
+        self._prediction += np.bincount(place, predictions, BINS)
+        self._log_loss += float(np.sum(log_losses))
 
     @property
-    def impressions(self) -> int:
-        """Number of impressions."""
-        return int(self._count.sum())
+    def impressions(self) -> float:
+        """Number of impressions, or the sum of their weights."""
+        return float(self._count.sum())
 
     @property
-    def positives(self) -> int:
-        """Number of labels that are 1."""
-        return int(self._count[1].sum())
+    def positives(self) -> float:
+        """Number of labels that are 1, or the sum of their weights."""
+        return float(self._count[1].sum())
+
+    @property
+    def negatives(self) -> float:
+        """Number of labels that are 0, or the sum of their weights."""
+        return float(self._count[0].sum())
 
     def auc(self) -> float:
         """Area under the ROC curve, scores of a bin counted as ties; absent without positives or negatives."""
@@ -65,7 +79,7 @@ class ScoreHistogram:
 
     def normalized_entropy(self) -> float:
         """Log loss over that of the constant mean label (He et al. 2014); absent also where all labels are 1."""
-        rate = self.positives / max(self.impressions, 1)
+        rate = self.positives / self.impressions if self.impressions else 0.0
         if not 0 < rate < 1:
             return ABSENT
         return self.log_loss() / -(rate * np.log(rate) + (1 - rate) * np.log1p(-rate))
@@ -85,7 +99,8 @@ class ScoreHistogram:
         """
         count = self._count.sum(0)
         middle = np.cumsum(count) - count / 2
-        decile = np.minimum((middle * (DECILES / max(self.impressions, 1))).astype(np.int64), DECILES - 1)
+        share = middle / self.impressions if self.impressions else middle
+        decile = np.minimum((share * DECILES).astype(np.int64), DECILES - 1)
         impressions, prediction, label = (
             np.bincount(decile, values, DECILES) for values in (count, self._prediction, self._count[1])
         )

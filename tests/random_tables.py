@@ -51,6 +51,10 @@ TEXTS += [
 INTS = [pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32(), pa.uint64()]
 FLOATS = [pa.float16(), pa.float32(), pa.float64()]
 DECIMALS = [pa.decimal128(9, 2), pa.decimal128(38, 0), pa.decimal256(50, 3), pa.decimal128(5, 5)]
+# Not in every release.
+DECIMALS += [
+    getattr(pa, name)(*size) for name, size in (("decimal32", (7, 2)), ("decimal64", (15, 3))) if hasattr(pa, name)
+]
 TEXT_TYPES = [pa.string(), pa.large_string(), pa.string_view()]
 BYTE_TYPES = [pa.binary(), pa.large_binary(), pa.binary_view(), pa.binary(2)]
 MOMENTS = [pa.date32(), pa.date64(), pa.time32("ms"), pa.time64("us"), pa.time64("ns")]
@@ -58,6 +62,8 @@ MOMENTS += [pa.timestamp(unit, zone) for unit in ("s", "ms", "us", "ns") for zon
 ODD = [pa.duration("s"), pa.duration("ns")]
 PLAIN = [*INTS, *FLOATS, *DECIMALS, pa.bool_(), *TEXT_TYPES, *BYTE_TYPES, *MOMENTS, pa.null()]
 REASONS = reject_reasons.REASONS
+# Words that stand for no value.
+MISSING = ["0", "7", "x", "true", "2.5", "1970-01-01", "NULL"]
 
 
 class Drawer:
@@ -154,11 +160,20 @@ class Drawer:
 
     def field(self, name):
         kind = self.random.choice(["one", "many"])
-        type_ = self.random.choice(["id", "string", "number", "id", "string"])
+        type_ = self.random.choice(["id", "string", "number", "vector", "id", "string"])
         side = self.random.choice(["context", "impression", "impression"])
+        more = {"missing": tuple(self.random.sample(MISSING, 2))} if self.chance(0.3) else {}
         if type_ == "number":
-            return Field(name, "g", side, "one", "number", boundaries=(1.0, 2.0))
-        return Field(name, "g", side, kind, type_, weighted=self.chance(0.35))
+            scaled = self.random.choice([{"boundaries": (1.0, 2.0)}, {"scale": "log1p"}, {"scale": "standard"}])
+            return Field(name, "g", side, "one", "number", **scaled, **more)
+        if type_ == "vector":
+            more |= {"columns": (name, f"{name}_2")} if self.chance(0.3) else {}
+            return Field(name, "g", side, "one", "vector", size=2, **more)
+        more |= {"point_zero": True} if type_ == "id" and self.chance(0.3) else {}
+        if self.chance(0.2):
+            return Field(name, "g", side, kind, type_, weight_column=f"{name}_w", **more)
+        more |= {"columns": (name, f"{name}_2")} if kind == "many" and self.chance(0.2) else {}
+        return Field(name, "g", side, kind, type_, weighted=self.chance(0.35), **more)
 
 
 def python_value(scalar):
@@ -202,12 +217,12 @@ class Expected:
                 reason = REASONS.index(problem.reason)
                 defects[column] = min(reason, defects.get(column, 255))
 
-        values = {
-            field.name: attempt(
-                field.column, reference.values_of, field, self.cells[field.column][number], self.kinds[field.column]
-            )
-            for field in self.schema.fields
-        }
+        cells = {name: column[number] for name, column in self.cells.items()}
+        values = {}
+        for field in self.schema.fields:
+            values[field.name], wrong = reference.values_of(field, cells, self.kinds)
+            for column, reason in wrong.items():
+                defects[column] = min(REASONS.index(reason), defects.get(column, 255))
         named = self.schema.columns
         request = attempt(named.request, self.word, named.request, number) if named.request else None
         sample_id = attempt(named.sample_id, self.sample_id, number) if named.sample_id else None
@@ -370,13 +385,13 @@ def check_parquet(seed, folder):
     drawer = Drawer(seed)
     size = drawer.random.randint(1, 6)
     fields = [drawer.field(f"f{number}") for number in range(drawer.random.randint(1, 3))]
-    if all(field.is_context for field in fields):
+    if all(field.is_context for field in fields) or all(field.is_dense for field in fields):
         fields.append(Field("last", "g", "impression", "one", "id"))
     types = {}
-    for field in fields:
-        types[field.name] = drawer.type()
-        while reference.refuses(types[field.name], field) and not drawer.chance(0.1):
-            types[field.name] = drawer.type()
+    for field, column, refuses in columns_of(fields):
+        types[column] = drawer.type()
+        while refuses(types[column], field) and not drawer.chance(0.1):
+            types[column] = drawer.type()
     request = "r" if drawer.chance(0.6) else None
     sample_id = "s" if drawer.chance(0.3) else None
     for name in filter(None, (request, sample_id)):
@@ -390,20 +405,31 @@ def check_parquet(seed, folder):
         )
     schema = Schema("t", tuple(fields), Columns("click", "buy", request, sample_id))
     path = os.path.join(folder, "test.parquet")
-    pq.write_table(pa.table(columns), path, row_group_size=drawer.random.choice([2, 100]))
+    pq.write_table(pa.table(columns), path, row_group_size=drawer.random.choice([2, 100, 100, 100]))
     with pq.ParquetFile(path) as opened:
         # Group by group: Arrow cannot read some nested columns in one.
         groups = [opened.read_row_group(number, use_threads=False) for number in range(opened.num_row_groups)]
     stored = pa.concat_tables(groups)
-    refused = [f.name for f in fields if reference.refuses(stored.schema.field(f.name).type, f)]
+    refused = [
+        column for field, column, refuses in columns_of(fields) if refuses(stored.schema.field(column).type, field)
+    ]
     if refused:
         check_refused(schema, folder, path, refused)
         return
     columns = {name: stored.column(name).combine_chunks() for name in columns}
     expected = Expected(schema, columns, list(range(size)), {})
     file = log_files.described(log_files.find(folder, ["test"], names.PARQUET)[0][0], schema)
-    check_job(expected, file, 1, drawer.random.choice([1, 3, 1 << 16]))
+    check_job(expected, file, 1, drawer.random.choice([1, 3, *[1 << 16] * 4]))
     check_client(expected, folder, names.PARQUET)
+
+
+def columns_of(fields):
+    """Each field's columns, and what says which types they cannot have."""
+    for field in fields:
+        for column in field.columns:
+            yield field, column, reference.refuses
+        if field.weight_column:
+            yield field, field.weight_column, reference.refuses_weights
 
 
 def check_csv(seed, folder):
@@ -412,7 +438,8 @@ def check_csv(seed, folder):
     fields.append(Field("last", "g", "impression", "one", "string"))
     request = "r" if drawer.chance(0.6) else None
     schema = Schema("t", tuple(fields), Columns("click", "buy", request, None))
-    header = [*(field.name for field in fields), *filter(None, [request]), "click", "buy"]
+    columns = [column for _, column, _ in columns_of(fields)]
+    header = [*columns, *filter(None, [request]), "click", "buy"]
     drawer.random.shuffle(header)
     text = io.StringIO()
     quoting = drawer.random.choice([csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC])
@@ -420,9 +447,8 @@ def check_csv(seed, folder):
     writer.writerow(header)
     words = [*TEXTS, 'say ""', '6" nail', "a\nb", "1\n0,1,2\n3", "x" * 40]
     for _ in range(drawer.random.randint(0, 8)):
-        cells = {field.name: drawer.random.choice(words) for field in fields} | {
-            "r": drawer.random.choice(["a", "b", ""])
-        }
+        cells = {column: drawer.random.choice(words) for column in columns}
+        cells |= {"r": drawer.random.choice(["a", "b", ""])}
         cells |= {"click": drawer.random.choice("011"), "buy": drawer.random.choice("0001")}
         writer.writerow([cells[name] for name in header])
     data = text.getvalue().encode()
@@ -445,7 +471,9 @@ def check_csv(seed, folder):
     expected = Expected(schema, columns, [offset for offset, _ in cut], faults)
     described = log_files.described(log_files.find(folder, ["test"], names.CSV)[0][0], schema)
     assert described.first == begin
-    check_job(expected, described, drawer.random.choice([7, 40, 1000]), drawer.random.choice([7, 1000]))
+    # Small blocks are read one by one: most tables come in one, so that there can be many tables.
+    sizes = drawer.random.choice([(7, 7), (7, 1000), (40, 7), (40, 1000), *[(1 << 16, 1 << 16)] * 12])
+    check_job(expected, described, *sizes)
     check_client(expected, folder, names.CSV)
 
 

@@ -57,25 +57,47 @@ def refuses_value(kind, field_type):
 
 def refuses_pairs(key, weight, field):
     weight = unwrapped(weight)
-    return not field.weighted or is_moment(weight) or refuses_value(weight, "number") or refuses_value(key, field.type)
+    return (
+        not pairs_are_wanted(field)
+        or is_moment(weight)
+        or refuses_value(weight, "number")
+        or refuses_value(key, field.type)
+    )
 
 
 def refuses(kind, field):
-    """Whether a column of this type is refused for the field."""
+    """Whether a column of this type is refused for the field's values."""
     kind = unwrapped(kind)
+    holds_list = field.is_many or field.type == "vector"
     if pa.types.is_map(kind):
         return not field.is_many or refuses_pairs(kind.key_type, kind.item_type, field)
     if is_list(kind):
-        if not field.is_many:
+        if not holds_list:
             return True
         kind = unwrapped(kind.value_type)
         if is_list(kind) or pa.types.is_map(kind):
             return True
     if pa.types.is_struct(kind):
         return kind.num_fields != 2 or refuses_pairs(kind.field(0).type, kind.field(1).type, field)
-    if field.weighted and not is_text(kind) and not pa.types.is_null(kind):
+    if pairs_are_wanted(field) and not is_text(kind) and not pa.types.is_null(kind):
         return True
     return refuses_value(kind, field.type)
+
+
+def pairs_are_wanted(field):
+    return field.weighted and not field.weight_column
+
+
+def refuses_weights(kind, field):
+    """Whether a column of this type is refused for the field's weights."""
+    kind = unwrapped(kind)
+    if pa.types.is_map(kind):
+        return True
+    if is_list(kind):
+        if not field.is_many:
+            return True
+        kind = unwrapped(kind.value_type)
+    return is_list(kind) or pa.types.is_map(kind) or pa.types.is_struct(kind) or refuses_value(kind, "number")
 
 
 # Values.
@@ -153,7 +175,7 @@ def decode(value):
 def one(value, kind, field_type, bad=why.BAD_FEATURE):
     """Raw value of a filled cell."""
     kind = unwrapped(kind)
-    if field_type == "number":
+    if field_type in ("number", "vector"):
         return number(value, kind, -LARGEST, why.BAD_NUMBER)
     if is_text(kind):
         return id_of_text(decode(value), bad) if field_type == "id" else decode(value)
@@ -186,7 +208,7 @@ def pairs_of(field, cell, kind):
         return [(key, kind.key_type, weight, kind.item_type) for key, weight in cell]
     if is_list(kind):
         return [pair for entry in cell for pair in pairs_of_entry(field, entry, kind.value_type)]
-    if field.is_many and is_text(kind):
+    if (field.is_many or field.type == "vector") and is_text(kind):
         if isinstance(cell, bytes):
             entries = cell.split(field.value_separator.encode())
         else:
@@ -198,11 +220,12 @@ def pairs_of(field, cell, kind):
 def pairs_of_entry(field, entry, kind):
     kind = unwrapped(kind)
     if missing(entry, kind):
-        return []
+        # It has a weight in the other column all the same.
+        return [(entry, kind, 1.0, pa.float64())] if field.weight_column else []
     if pa.types.is_struct(kind):
         (value, weight), types = entry.values(), (kind.field(0).type, kind.field(1).type)
         return [(value, types[0], weight, types[1])]
-    if not field.weighted:
+    if not pairs_are_wanted(field):
         return [(entry, kind, 1.0, pa.float64())]
     separator = field.weight_separator.encode() if isinstance(entry, bytes) else field.weight_separator
     value, found, weight = entry.rpartition(separator)
@@ -211,28 +234,85 @@ def pairs_of_entry(field, entry, kind):
     return [(value, kind, weight, kind)]
 
 
-def values_of(field, cell, kind=None):
-    """Values and weights of a cell. Raises Problem with the first reason in order."""
-    found, reasons = [], []
-    for value, value_kind, weight, weight_kind in pairs_of(field, cell, kind or pa.string()):
-        if missing(value, value_kind):
+def values_of(field, cells, kinds):
+    """Values and weights of a row, and the first reason by column why there are none.
+
+    Args:
+        field: to read.
+        cells: of the row, by column.
+        kinds: types of the columns.
+    """
+    found, reasons = [], {}
+    for column in field.columns:
+        for pair, wrong in entries_of(field, cells, kinds, column):
+            found.append(pair)
+            for where, reason in wrong:
+                reasons.setdefault(where, []).append(reason)
+    if field.type == "vector" and len(found) not in (0, field.size):
+        reasons.setdefault(field.column, []).append(why.WRONG_VECTOR_SIZE)
+    return found, {column: first(every) for column, every in reasons.items()}
+
+
+def entries_of(field, cells, kinds, column):
+    """The entries of one column that have a value: (value, weight), and what is wrong by column."""
+    pairs = pairs_of(field, cells[column], kinds[column])
+    weights = weights_beside(field, cells, kinds, len(pairs))
+    for place, (value, value_kind, weight, weight_kind) in enumerate(pairs):
+        if missing(value, value_kind) or is_listed(field, value, value_kind):
             continue
-        pair = []
-        if weight_kind is None:
-            reasons.append(why.BAD_FEATURE)
+        pair, wrong = [], []
         try:
-            pair.append(one(value, value_kind, field.type))
+            pair.append(one(without_point_zero(field, value), value_kind, field.type))
         except Problem as problem:
-            reasons.append(problem.reason)
+            wrong.append((column, problem.reason))
         try:
-            if weight_kind is not None:
+            if weight_kind is None:
+                wrong.append((column, why.BAD_FEATURE))
+            elif field.weight_column:
+                pair.append(weight_of(*weights[place]))
+            else:
                 pair.append(1.0 if not field.weighted else weight_of(weight, weight_kind))
         except Problem as problem:
-            reasons.append(problem.reason)
-        found.append(tuple(pair))
-    if reasons:
-        raise Problem(first(reasons))
-    return found
+            wrong.append((field.weight_column or column, problem.reason))
+        yield tuple(pair), wrong
+
+
+def weights_beside(field, cells, kinds, count):
+    """Cells and types of the weights in a column of their own: none of them where they are not as many as values."""
+    if not field.weight_column:
+        return []
+    cell, kind = cells[field.weight_column], unwrapped(kinds[field.weight_column])
+    if is_list(kind):
+        found = [(entry, kind.value_type) for entry in cell or []]
+    elif field.is_many and is_text(kind):
+        separator = field.value_separator.encode() if isinstance(cell, bytes) else field.value_separator
+        found = [(entry, kind) for entry in ([] if cell is None else cell.split(separator))]
+    else:
+        found = [(cell, kind)]
+    return found if len(found) == count else [(None, pa.null())] * count
+
+
+def is_listed(field, value, kind):
+    """Whether a value, as a word, is one of those that stand for none."""
+    if not field.missing:
+        return False
+    kind = unwrapped(kind)
+    if pa.types.is_boolean(kind) and str(int(value)) in field.missing:
+        return True
+    try:
+        return one(value, kind, "string") in field.missing
+    except Problem:
+        return False
+
+
+def without_point_zero(field, value):
+    if not field.point_zero or not isinstance(value, str | bytes):
+        return value
+    point = b"." if isinstance(value, bytes) else "."
+    zero = b"0" if isinstance(value, bytes) else "0"
+    whole, found, rest = value.partition(point)
+    digits = whole.isascii() and whole.isdigit()
+    return whole if found and digits and rest and not rest.strip(zero) else value
 
 
 def weight_of(weight, kind):

@@ -21,6 +21,8 @@ from trainer.model_dir import write_whole
 
 _TABLE_COLUMNS = ("impressions", "mean_prediction", "mean_label")
 _SHOWN = ("ctr_auc", "cvr_auc", "ctcvr_auc", "ctr_calibration", "ctcvr_calibration")
+# In their place where impressions have weights; eval.json has both.
+_SHOWN_WEIGHTED = tuple(map(evaluation.weighted, _SHOWN))
 
 
 def write(model_dir: str, split: str, result: Mapping[str, Any]) -> str:
@@ -98,7 +100,8 @@ def _table(rows: list[dict[str, float]]) -> np.ndarray:
 def summary(result: Mapping[str, Any]) -> str:
     """The metrics that matter most, in a line."""
     scalars = evaluation.present(_scalars(result))
-    shown = "  ".join(f"{name} {scalars[name]:.4f}" for name in _SHOWN if name in scalars)
+    wanted = _SHOWN_WEIGHTED if evaluation.weighted(evaluation.OBSERVED_RATE) in result else _SHOWN
+    shown = "  ".join(f"{name} {scalars[name]:.4f}" for name in wanted if name in scalars)
     return f"evaluated at step {int(result['global_step']):,}  {shown}"
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from features import names
 from input_fn.options import InputOptions
-from model_fn.evaluation import Evaluation
+from model_fn.evaluation import Evaluation, weighted
 from serving.export_options import SAMPLE_REQUESTS, WARM_UPS, ExportOptions
 
 TRAIN = "train"
@@ -44,7 +44,8 @@ _ENDINGS = {
 def comparable_metrics() -> dict[str, bool]:
     """Metrics that say which of two models is better: name -> whether more is better."""
     every = Evaluation(with_users=True).metrics()
-    return {metric: more for metric in every for ending, more in _ENDINGS.items() if metric.endswith(ending)}
+    found = {metric: more for metric in every for ending, more in _ENDINGS.items() if metric.endswith(ending)}
+    return found | {weighted(metric): more for metric, more in found.items()}
 
 
 def _words(text: str) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ import storage
 from features import names
 from input_fn import errors, files
 from model_fn import estimator as tf_estimator
+from model_fn import evaluation
 from model_fn.hyperparameters import NONE, Hyperparameters
 from storage import lock, ownership
 from trainer import (
@@ -52,6 +53,7 @@ def train(options: Options, hyperparameters: Hyperparameters, given: Mapping[str
     """
     part = cluster.part_of(cluster.environment(), options.distribute)
     data = data_dir.load(options.data_dir)
+    _refuse_absent_metric(options, data)
     if options.continue_from:
         hyperparameters = continuation.settings(options.continue_from, given)
     paths = _paths(options, data)
@@ -74,6 +76,21 @@ def train(options: Options, hyperparameters: Hyperparameters, given: Mapping[str
                 _go_on(plan)
                 plan = _plan(options, hyperparameters, {}, data, part, paths, config, source)
             running.lead(plan, request)
+
+
+def _refuse_absent_metric(options: Options, data: DataDir) -> None:
+    """The best checkpoint and early stopping would never be told of a metric whose column the log lacks."""
+    columns = data.schema.columns
+    metric, needed = options.metric, []
+    if evaluation.is_weighted(metric) and not columns.weight:
+        needed.append("weight")
+    if "_gauc" in metric and not columns.user:
+        needed.append("user")
+    if needed:
+        raise ValueError(
+            f"--metric={metric}: the schema of {options.data_dir} names no column of {' and '.join(needed)}; add it "
+            "under columns and preprocess again, or take another metric"
+        )
 
 
 def _paths(options: Options, data: DataDir) -> dict[str, list[str]]:

@@ -84,7 +84,27 @@ def check_number(kind: pa.DataType, source: str, column: str, purpose: str) -> N
     if not _is_plain(kind):
         raise ColumnTypeError(
             f"{source}: column {column} is {_text(kind)}; columns: {purpose} cannot be read of it: "
-            "name a column of whole numbers"
+            "name a column of numbers"
+        )
+
+
+def check_time(kind: pa.DataType, source: str, column: str) -> None:
+    """Raises ColumnTypeError where the column does not say when: a time of day does not say of which day."""
+    if not (_is_plain(kind) or is_moment(plain(kind))) or pa.types.is_time(plain(kind)):
+        raise ColumnTypeError(
+            f"{source}: column {column} is {_text(kind)}; columns: time cannot be read of it: "
+            "name a column of timestamps, dates, ISO texts or epoch numbers"
+        )
+
+
+def check_weights(kind: pa.DataType, field: Field, source: str) -> None:
+    """Raises ColumnTypeError where the field's column of weights holds no numbers or texts, one for each value."""
+    within = plain(kind)
+    is_list_of_values = is_list(within) and not pa.types.is_map(within)
+    if (is_list_of_values and not field.holds_list) or not _is_plain(within.value_type if is_list_of_values else kind):
+        raise ColumnTypeError(
+            f"{source}: column {field.weight_column} is {_text(kind)}; weights of field {field.name} (weight_column) "
+            f"cannot be read of it: write numbers, or lists of numbers where the field is kind: many"
         )
 
 

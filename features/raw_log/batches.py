@@ -58,7 +58,8 @@ class TableReader:
         self._file, self._schema = file, schema
         self._piece = piece
         self._with_labels = with_labels
-        self._names = table.column_names(schema, with_labels)
+        self._of_folders = dict(file.partitions)
+        self._names = [name for name in table.column_names(schema, with_labels) if name not in self._of_folders]
 
     def batches(self, block: Block) -> Iterator[Batch]:
         """Rows of a block. Raises OSError and InputError, which name the file."""
@@ -74,7 +75,7 @@ class TableReader:
             size = min(self._piece, rows_that_fit(parquet.metadata, group))
             # One thread: the job's workers take the cores.
             for batch in parquet.iter_batches(size, [group], self._names, use_threads=False):
-                cells = {name: batch.column(name) for name in self._names}
+                cells = self._with_folders({name: batch.column(name) for name in self._names}, len(batch))
                 offsets = np.arange(first, first + len(batch))
                 found = table.read_table(cells, self._schema, self._with_labels)
                 yield Batch(offsets, np.arange(len(batch)), found, {}, cells)
@@ -88,8 +89,14 @@ class TableReader:
             columns = cells.columns
             if self._schema.trim:
                 columns = {name: spelling.trimmed(column) for name, column in columns.items()}
+            columns = self._with_folders(columns, len(cells.rows))
             found = table.read_table(columns, self._schema, self._with_labels)
             yield Batch(rows.edges[:-1] + rows.offset, cells.rows, found, cells.faults, columns, rows)
+
+    def _with_folders(self, cells: dict[str, pyarrow.Array], rows: int) -> dict[str, pyarrow.Array]:
+        """The columns, and those that the file's folders name: texts, whatever the format."""
+        made = {name: pyarrow.repeat(value.encode(), rows) for name, value in self._of_folders.items()}
+        return cells | made
 
     def _rows(self, opened: BinaryIO, block: Block, form: csv_rows.Form) -> Iterator[CsvRows]:
         if self._file.compressed:

@@ -28,23 +28,25 @@ class RawColumn:
         lengths: number of values of each row, int32 [rows].
         values: ids (int64), numbers (float64) or words (Arrow binary, UTF-8) [values].
         weights: float64 [values]; empty for a field without weights.
-        reasons: of each row, what is wrong with it (index in `reject_reasons.REASONS`) or FINE: uint8 [rows].
+        reasons: by column that the field reads, of each row, what is wrong with its cell (index in
+            `reject_reasons.REASONS`) or FINE: uint8 [rows].
     """
 
     lengths: np.ndarray
     values: Any
     weights: np.ndarray
-    reasons: np.ndarray
+    reasons: dict[str, np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
 class _Entries:
-    """What cells hold, still of the column's type: entries [n] of rows, their weights, and what is wrong with them."""
+    """What cells hold, still of the column's type: entries [n] of rows, their weights, and what is wrong with each."""
 
     lengths: np.ndarray
     values: pa.Array
     weights: pa.Array | None
     reasons: np.ndarray
+    weight_reasons: np.ndarray
 
 
 def read(cells: Mapping[str, pa.Array], field: Field) -> RawColumn:
@@ -54,8 +56,7 @@ def read(cells: Mapping[str, pa.Array], field: Field) -> RawColumn:
         cells: columns of the table by name.
         field: to read.
     """
-    weights = cells[field.weight_column] if field.weight_column else None
-    parts = [_read(cells[column], weights, field) for column in field.columns]
+    parts = [_read(cells, column, field) for column in field.columns]
     found = parts[0] if len(parts) == 1 else _side_by_side(parts)
     return _with_whole_vectors(found, field) if field.type == VECTOR else found
 
@@ -70,36 +71,40 @@ def _side_by_side(parts: Sequence[RawColumn]) -> RawColumn:
         lengths=sum((part.lengths for part in parts[1:]), parts[0].lengths).astype(np.int32),
         values=joined[order] if isinstance(joined, np.ndarray) else joined.take(pa.array(order)),
         weights=weights[order] if len(weights) else weights,
-        reasons=np.minimum.reduce([part.reasons for part in parts]),
+        reasons={column: reasons for part in parts for column, reasons in part.reasons.items()},
     )
 
 
 def _with_whole_vectors(found: RawColumn, field: Field) -> RawColumn:
     """Notes the rows whose vector is neither whole nor missing."""
     broken = (found.lengths != 0) & (found.lengths != field.size)
-    reasons = np.where(broken, np.minimum(found.reasons, _WRONG_SIZE), found.reasons).astype(np.uint8)
-    return dataclasses.replace(found, reasons=reasons)
+    so_far = found.reasons[field.column]
+    reasons = np.where(broken, np.minimum(so_far, _WRONG_SIZE), so_far).astype(np.uint8)
+    return dataclasses.replace(found, reasons=found.reasons | {field.column: reasons})
 
 
-def _read(column: pa.Array, weights_column: pa.Array | None, field: Field) -> RawColumn:
+def _read(cells: Mapping[str, pa.Array], column: str, field: Field) -> RawColumn:
     """Values of one column.
 
     Nothing, a word of `missing`, an empty text, a float NaN and an empty list are no value, in a list as in a cell. An
     entry without value is none, whatever its weight. Texts in lists are values as they stand: only cells are cut at
     `value_separator`.
     """
-    found = _entries(ragged_lists.decoded(column), field)
-    if weights_column is not None:
-        found = _with_weights(found, _entries(ragged_lists.decoded(weights_column), field))
+    found = _entries(ragged_lists.decoded(cells[column]), field)
+    if field.weight_column:
+        found = _with_weights(found, _entries(ragged_lists.decoded(cells[field.weight_column]), field))
     values = _values(found.values, field)
     kept = values.filled & ~spelling.is_one_of(found.values, field.missing)
     reasons = np.minimum(np.where(kept, values.reasons, FINE), np.where(kept, found.reasons, FINE))
+    by_row = {column: _by_row(found.lengths, reasons)}
     weights = np.empty(0)
     if found.weights is not None:
         weighed = flat.weights(found.weights)
-        reasons = np.minimum(reasons, np.where(kept & (found.reasons == FINE), weighed.reasons, FINE))
+        wrong = np.where(found.weight_reasons == FINE, weighed.reasons, found.weight_reasons)
+        of_weights = _by_row(found.lengths, np.where(kept & (found.reasons == FINE), wrong, FINE))
+        where = field.weight_column or column
+        by_row[where] = np.minimum(by_row.get(where, of_weights), of_weights)
         weights = np.where(weighed.reasons == FINE, weighed.values, 0.0)
-    by_row = _by_row(found.lengths, reasons)
     if kept.all():
         return RawColumn(found.lengths, values.values, weights, by_row)
     return RawColumn(
@@ -126,8 +131,8 @@ def _with_weights(values: _Entries, weights: _Entries) -> _Entries:
     rows_fit = np.repeat(values.lengths == weights.lengths, values.lengths)
     places = np.where(rows_fit, np.repeat(first, values.lengths) + nth, 0)
     taken = weights.values.take(pa.array(places)) if len(weights.values) else pa.nulls(len(places))
-    reasons = np.where(rows_fit, values.reasons, np.minimum(values.reasons, _BAD_WEIGHT)).astype(np.uint8)
-    return dataclasses.replace(values, weights=taken, reasons=reasons)
+    wrong = np.where(rows_fit, FINE, _BAD_WEIGHT).astype(np.uint8)
+    return dataclasses.replace(values, weights=taken, weight_reasons=wrong)
 
 
 def _entries(column: pa.Array, field: Field) -> _Entries:
@@ -142,10 +147,10 @@ def _entries(column: pa.Array, field: Field) -> _Entries:
     if pa.types.is_struct(values.type):
         # Flattened, so that a null pair has a null value.
         value, weight = values.flatten()
-        return _Entries(lengths, value, weight, _fine(len(value)))
+        return _Entries(lengths, value, weight, _fine(len(value)), _fine(len(value)))
     if field.weighted and not field.weight_column:
         return _pairs_of_texts(lengths, values, field.weight_separator.encode())
-    return _Entries(lengths, values, None, _fine(len(values)))
+    return _Entries(lengths, values, None, _fine(len(values)), _fine(len(values)))
 
 
 def _fine(count: int) -> np.ndarray:
@@ -161,13 +166,14 @@ def _pairs_of_texts(lengths: np.ndarray, values: pa.Array, separator: bytes) -> 
     counts, pieces = ragged_lists.entries(parts)
     if (counts == 2).all():
         places = np.arange(0, len(pieces), 2)
-        return _Entries(lengths, pieces.take(pa.array(places)), pieces.take(pa.array(places + 1)), _fine(len(texts)))
+        value, weight = pieces.take(pa.array(places)), pieces.take(pa.array(places + 1))
+        return _Entries(lengths, value, weight, _fine(len(texts)), _fine(len(texts)))
     first = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts[:-1])]) if len(counts) else np.empty(0, np.int64)
     paired = counts == 2
     value = pieces.take(pa.array(first))
     weight = pieces.take(pa.array(first + paired))
     # An entry without separator is at fault itself; an empty one is none.
-    return _Entries(lengths, value, weight, np.where(paired, FINE, _BAD_FEATURE).astype(np.uint8))
+    return _Entries(lengths, value, weight, np.where(paired, FINE, _BAD_FEATURE).astype(np.uint8), _fine(len(texts)))
 
 
 def _kept_lengths(lengths: np.ndarray, kept: np.ndarray) -> np.ndarray:

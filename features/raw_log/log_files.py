@@ -14,7 +14,8 @@ import pyarrow.parquet
 
 import storage
 from features import names, row_places
-from features.raw_log import compression, csv_rows, csv_table, splits, table
+from features.raw_log import compression, csv_rows, csv_table, partitions, splits, table
+from features.raw_log.partitions import Partitions
 from features.raw_log.splits import Assigned, Found
 from features.schema import Schema
 
@@ -53,6 +54,7 @@ class LogFile:
         first: where the first row begins, behind the header.
         header_lines: lines of the header; the names in it may be quoted, and hold line breaks.
         row_groups: number of rows of each row group of a Parquet file.
+        partitions: columns that its folders name, with their value; those that the file has itself are not among them.
     """
 
     index: int
@@ -65,6 +67,12 @@ class LogFile:
     first: int = 0
     header_lines: int = 0
     row_groups: tuple[int, ...] = ()
+    partitions: Partitions = ()
+
+    @property
+    def all_columns(self) -> tuple[str, ...]:
+        """Its own, and those that its folders name."""
+        return self.columns + tuple(name for name, _ in self.partitions)
 
     @property
     def is_read(self) -> bool:
@@ -148,13 +156,14 @@ def _found(root: str, is_one_of_several: bool) -> Iterator[Found]:
     if not there:
         raise InputError(f"--input_dir={root}: no such file or folder, or nothing in it")
     if [path for path, _ in there] == [root]:
-        yield Found(root, there[0][1], os.path.basename(root), given=True)
+        yield Found(root, there[0][1], os.path.basename(root), True, partitions.of_path(root, os.path.dirname(root)))
         return
     folder = _fixed_part(root).rstrip("/")
     # The names of several folders tell them apart, so they count; that of the only one is where the log happens to be.
     above = os.path.basename(folder) + "/" if is_one_of_several and folder == root.rstrip("/") else ""
     for path, size in there:
-        yield Found(path, size, above + path[len(folder) :].lstrip("/"), given=not _is_below(path, root))
+        relative = above + path[len(folder) :].lstrip("/")
+        yield Found(path, size, relative, not _is_below(path, root), partitions.of_path(path, folder))
 
 
 def _fixed_part(root: str) -> str:
@@ -171,7 +180,8 @@ def _is_below(path: str, root: str) -> bool:
 def _file(index: int, assigned: Assigned, input_format: str) -> LogFile:
     found = assigned.files[index]
     is_context = input_format == names.ALICCP and splits.is_common(found.relative)
-    return LogFile(index, found.path, found.size, assigned.splits[index], input_format, is_context)
+    split = assigned.splits[index]
+    return LogFile(index, found.path, found.size, split, input_format, is_context, partitions=found.partitions)
 
 
 def _check_sides(files: Sequence[LogFile], wanted: Sequence[str], input_dir: str) -> None:
@@ -219,8 +229,15 @@ def _columns(file: LogFile, schema: Schema) -> tuple[str, ...]:
     with naming(file.path), storage.reading(file.path) as opened:
         if file.input_format == names.PARQUET:
             with pyarrow.parquet.ParquetFile(opened) as parquet:
-                return tuple(parquet.schema_arrow.names)
-        return _with_header(file, opened, schema).columns
+                return _with_columns(file, parquet.schema_arrow.names).all_columns
+        found = _with_header(file, opened, schema)
+        return found.all_columns if found.columns else ()
+
+
+def _with_columns(file: LogFile, columns: Sequence[str]) -> LogFile:
+    """The file with the columns in it: these are what they say, whatever its folders are called."""
+    others = tuple(pair for pair in file.partitions if pair[0] not in columns)
+    return dataclasses.replace(file, columns=tuple(columns), partitions=others)
 
 
 def described(file: LogFile, schema: Schema, with_labels: bool = True) -> LogFile:
@@ -237,18 +254,19 @@ def described(file: LogFile, schema: Schema, with_labels: bool = True) -> LogFil
         else:
             file = _with_header(file, opened, schema)
             if file.columns:
-                table.check_columns(file.columns, schema, file.path, with_labels)
+                table.check_columns(file.all_columns, schema, file.path, with_labels)
     return file
 
 
 def _with_row_groups(file: LogFile, opened: BinaryIO, schema: Schema, with_labels: bool) -> LogFile:
     with pyarrow.parquet.ParquetFile(opened) as parquet:
         metadata, columns = parquet.metadata, parquet.schema_arrow
-    table.check_columns(columns.names, schema, file.path, with_labels)
-    kinds = dict(zip(columns.names, columns.types, strict=True))
+    file = _with_columns(file, columns.names)
+    table.check_columns(file.all_columns, schema, file.path, with_labels)
+    kinds = {name: pa.string() for name, _ in file.partitions} | dict(zip(columns.names, columns.types, strict=True))
     table.check_types(kinds, schema, file.path, with_labels)
     groups = tuple(metadata.row_group(i).num_rows for i in range(metadata.num_row_groups))
-    return dataclasses.replace(file, columns=tuple(columns.names), row_groups=groups)
+    return dataclasses.replace(file, row_groups=groups)
 
 
 def _with_header(file: LogFile, opened: BinaryIO, schema: Schema) -> LogFile:
@@ -260,7 +278,7 @@ def _with_header(file: LogFile, opened: BinaryIO, schema: Schema) -> LogFile:
         # Some systems write parts without a row, and without a header.
         return file
     if schema.header:
-        return dataclasses.replace(file, columns=schema.header, first=mark)
+        return dataclasses.replace(_with_columns(file, schema.header), first=mark)
     form = csv_rows.Form(schema.separator.encode(), lambda lines: False)
     rows = csv_rows.cut(begin[mark:], mark, form, len(begin) < _HEADER_LIMIT)
     if not len(rows):
@@ -276,7 +294,7 @@ def _with_header(file: LogFile, opened: BinaryIO, schema: Schema) -> LogFile:
             f"{file.path}: the header (first line) is not {schema.encoding}: {error}; give the schema encoding"
         ) from error
     first = mark + len(header)
-    return dataclasses.replace(file, columns=tuple(columns), first=first, header_lines=header.count(b"\n"))
+    return dataclasses.replace(_with_columns(file, columns), first=first, header_lines=header.count(b"\n"))
 
 
 def _check_encoding(begin: bytes, path: str) -> None:

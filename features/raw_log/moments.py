@@ -1,7 +1,8 @@
 """When an impression was shown: epoch numbers, ISO texts, dates and timestamps, all to seconds since 1970 in UTC.
 
 A number is seconds, or the finer unit that gives a year below 5138: milliseconds from 1e11 on, microseconds from 1e14,
-nanoseconds from 1e17. A text holds such a number, or ISO 8601; without a time zone it is UTC.
+nanoseconds from 1e17. Eight digits that are a date from 1990 to 2099 are that day, as in 20260107: as seconds they
+would be of August 1970. A text holds such a number, or ISO 8601; without a time zone it is UTC.
 """
 
 from __future__ import annotations
@@ -56,7 +57,20 @@ def _of_numbers(numbers: np.ndarray) -> np.ndarray:
     per_second = np.ones(len(numbers))
     for least, unit in reversed(_UNITS):
         per_second[size >= least] = unit
-    return np.floor(numbers / per_second).astype(np.int64)
+    found = np.floor(numbers / per_second).astype(np.int64)
+    perhaps = np.flatnonzero((numbers >= 19900101) & (numbers <= 20991231) & (numbers == np.trunc(numbers)))
+    if len(perhaps):
+        days, is_date = _days_of_digits(found[perhaps])
+        found[perhaps[is_date]] = days[is_date] * SECONDS_PER_DAY
+    return found
+
+
+def _days_of_digits(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Days since 1970 of numbers such as 20260107, and whether they are such dates: int64 [n], bool [n]."""
+    year, month, day = numbers // 10000, numbers // 100 % 100, numbers % 100
+    first = ((year - 1970) * 12 + month - 1).view("datetime64[M]")
+    begin, end = (months.astype("datetime64[D]").astype(np.int64) for months in (first, first + 1))
+    return begin + day - 1, (month >= 1) & (month <= 12) & (day >= 1) & (day <= end - begin)
 
 
 def _of_moments(column: pa.Array) -> np.ndarray:

@@ -17,7 +17,8 @@ def is_one_of(column: pa.Array, words: Sequence[str]) -> np.ndarray:
     if not words or pa.types.is_struct(column.type):
         return np.zeros(len(column), bool)
     wanted = pa.array([word.encode() for word in words], pa.binary())
-    found = pc.is_in(flat.words(column).values, wanted).to_numpy(zero_copy_only=False)
+    written = flat.words(column)
+    found = pc.is_in(written.values, wanted).to_numpy(zero_copy_only=False) & (written.reasons == flat.FINE)
     if pa.types.is_boolean(column.type):
         digits = flat.words(column.cast(pa.uint8())).values
         found |= pc.is_in(digits, wanted).to_numpy(zero_copy_only=False)

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Sequence
 
 from features import names
 from features.raw_log import compression
+from features.raw_log.partitions import Partitions
 
 # Names that splits commonly have: a file that is named for one of them is of no other split.
 KNOWN = (
@@ -44,12 +45,14 @@ class Found:
         size: in bytes.
         relative: its path below --input_dir, or its name: what can be named for a split.
         given: whether it was named itself, and not found in a folder.
+        partitions: columns that its folders name; see `partitions`.
     """
 
     path: str
     size: int
     relative: str
     given: bool = False
+    partitions: Partitions = ()
 
 
 @dataclasses.dataclass(frozen=True)

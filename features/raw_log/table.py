@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from features import reject_reasons
-from features.raw_log import arrow_types, columns, flat, moments, spelling
+from features.raw_log import arrow_types, columns, flat, moments, repeats, spelling
 from features.raw_log.columns import RawColumn
 from features.raw_log.flat import FINE
 from features.schema import COUNT_CLICK, DROP_CONVERSION, Schema
@@ -33,7 +33,7 @@ class RawTable:
     """Rows, those with a defect included.
 
     Attributes:
-        fields: values by field name.
+        fields: values by field name, of a context field where `run` is not None those of each run of rows.
         sample_id: int64 [rows]; None where the schema names no column.
         request: request key, binary [rows], empty for none; None where the schema names no column.
         click: uint8 [rows]; None where labels were not asked for.
@@ -42,6 +42,7 @@ class RawTable:
         weight: float32 [rows]; None where the schema names no column, or labels were not asked for.
         user: words, binary [rows], empty for none; likewise.
         time: seconds since 1970, int64 [rows]; likewise.
+        run: of each row, int64 [rows]: rows of a run have equal context cells, which were read once; None: each was.
     """
 
     fields: dict[str, RawColumn]
@@ -53,6 +54,18 @@ class RawTable:
     weight: np.ndarray | None = None
     user: pa.Array | None = None
     time: np.ndarray | None = None
+    run: np.ndarray | None = None
+
+    def of_rows(self, by_context: np.ndarray) -> np.ndarray:
+        """For each row what a context field has for each of its values' rows: [runs or rows] -> [rows]."""
+        return by_context if self.run is None else by_context[self.run]
+
+    @property
+    def contexts(self) -> int:
+        """Rows that the context fields have."""
+        if self.run is None:
+            return len(self.defects)
+        return int(self.run[-1]) + 1 if len(self.run) else 0
 
 
 def column_names(schema: Schema, with_labels: bool = True) -> list[str]:
@@ -87,12 +100,17 @@ def check_types(kinds: Mapping[str, pa.DataType], schema: Schema, source: str, w
         if column:
             arrow_types.check_number(kinds[column], source, column, purpose)
     if with_labels:
-        for purpose, column in {"weight": named.weight, "user": named.user, "time": named.time}.items():
-            if column:
-                arrow_types.check_plain(kinds[column], source, column, purpose)
+        if named.user:
+            arrow_types.check_plain(kinds[named.user], source, named.user, "user")
+        if named.weight:
+            arrow_types.check_number(kinds[named.weight], source, named.weight, "weight")
+        if named.time:
+            arrow_types.check_time(kinds[named.time], source, named.time)
     for field in schema.fields:
         for column in field.columns:
             arrow_types.check_field(kinds[column], field, source, column)
+        if field.weight_column:
+            arrow_types.check_weights(kinds[field.weight_column], field, source)
 
 
 def reason_and_column(defects: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -115,13 +133,30 @@ class _TableReader:
 
     def read(self, with_labels: bool) -> RawTable:
         click, conversion = self._labels() if with_labels else (None, None)
+        run = self._runs()
+        contexts = self._cells if run is None else self._first_of_runs(run)
         fields = {}
         for field in self._schema.fields:
-            fields[field.name] = columns.read(self._cells, field)
-            self._note(fields[field.name].reasons, field.column)
+            fields[field.name] = columns.read(contexts if field.is_context else self._cells, field)
+            for column, reasons in fields[field.name].reasons.items():
+                self._note(reasons if run is None or not field.is_context else reasons[run], column)
         weight, user, time = (self._weights(), self._users(), self._times()) if with_labels else (None, None, None)
         sample_id, request = self._sample_ids(), self._request()
-        return RawTable(fields, sample_id, request, click, conversion, self._defects, weight, user, time)
+        return RawTable(fields, sample_id, request, click, conversion, self._defects, weight, user, time, run)
+
+    def _runs(self) -> np.ndarray | None:
+        columns_of_contexts = self._context_columns()
+        if not self._schema.columns.request_columns or not columns_of_contexts:
+            return None
+        return repeats.runs((self._cells[name] for name in columns_of_contexts), self._size)
+
+    def _context_columns(self) -> list[str]:
+        return list(dict.fromkeys(name for field in self._schema.context_fields for name in field.all_columns))
+
+    def _first_of_runs(self, run: np.ndarray) -> dict[str, pa.Array]:
+        """Context cells of the first row of each run."""
+        first = pa.array(np.flatnonzero(np.diff(run, prepend=-1)))
+        return {name: self._cells[name].take(first) for name in self._context_columns()}
 
     def _note(self, reasons: np.ndarray, column: str) -> None:
         """Notes what is wrong with a column: uint8 [rows]. The first in the order of `reject_reasons` stays."""

@@ -68,6 +68,7 @@ class _BatchRows:
         self._schema = schema
         self._lines = lines
         self._report = report
+        self._last_context: tuple[int, Values] = (-1, {})
         self._edges = {name: _edges(column) for name, column in batch.table.fields.items()}
 
     def rows(self) -> Iterator[tuple[RawRow, _BatchRows, int]]:
@@ -107,9 +108,12 @@ class _BatchRows:
         return values
 
     def _context(self, number: int) -> Values:
-        fields = self._schema.context_fields
-        lists = {f.name: _lists(self._batch.table.fields[f.name], self._edges[f.name]) for f in fields}
-        return self._row_values(fields, lists, number)
+        fields, run = self._schema.context_fields, self._batch.table.run
+        place = number if run is None else int(run[number])
+        if self._last_context[0] != place:
+            lists = {f.name: _lists(self._batch.table.fields[f.name], self._edges[f.name]) for f in fields}
+            self._last_context = place, self._row_values(fields, lists, place)
+        return self._last_context[1]
 
     def _fault(self, place: int) -> ValueProblem:
         source = self._batch.source

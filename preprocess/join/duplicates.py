@@ -35,7 +35,7 @@ class ParsedLog:
         reasons: number of rejected rows by reason index.
         unknown: features of fields that the schema does not have, by name.
         numbers: histogram of each number field's values in the train split.
-        days: of each day its number since 1970, impressions, clicks and conversions: int64 [days, 4].
+        days: as of a block, ascending.
     """
 
     read: int
@@ -71,9 +71,12 @@ def _together(found: Sequence[ParsedBlock]) -> ParsedLog:
 
 
 def _days_together(parts: Sequence[np.ndarray]) -> np.ndarray:
-    every = np.concatenate([np.empty((0, 4), np.int64), *parts])
+    filled = [part for part in parts if len(part)]
+    if not filled:
+        return np.empty((0, 0))
+    every = np.concatenate(filled)
     days, place = np.unique(every[:, 0], return_inverse=True)
-    counts = np.zeros((len(days), 3), np.int64)
+    counts = np.zeros((len(days), every.shape[1] - 1))
     np.add.at(counts, place, every[:, 1:])
     return np.column_stack([days, counts])
 

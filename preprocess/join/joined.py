@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -10,9 +11,11 @@ import pyarrow as pa
 from features import reject_reasons
 from preprocess.columns import rows
 from preprocess.columns.rows import Rejects, Rows
+from preprocess.join import context_differences
 
 _DUPLICATE_SAMPLE_ID = reject_reasons.REASONS.index(reject_reasons.DUPLICATE_SAMPLE_ID)
 _DUPLICATE_CONTEXT = reject_reasons.REASONS.index(reject_reasons.DUPLICATE_CONTEXT)
+_NO_COLUMN = -1
 _CONTEXT_MISMATCH = reject_reasons.REASONS.index(reject_reasons.CONTEXT_MISMATCH)
 
 
@@ -37,22 +40,30 @@ class Joined:
     unused_contexts: int
 
 
-def join(contexts: Rows, impressions: Rows, duplicate_places: np.ndarray, repeats_context: bool) -> Joined:
+def join(
+    contexts: Rows, impressions: Rows, duplicate_places: np.ndarray, context_columns: Sequence[int] | None
+) -> Joined:
     """Joins all rows of some request keys. Rows of one key must be in order of place.
 
     Args:
         contexts: of a log that repeats contexts: the distinct ones of each block, with digests.
         impressions: with the digests of their contexts in a log that repeats contexts.
         duplicate_places: of impressions to reject, ascending.
-        repeats_context: whether the log has a context in each row.
+        context_columns: of a log that has a context in each row the column of each field of the schema, as a place in
+            `raw_log.table.column_names`; None: contexts have rows of their own.
     """
+    repeats_context = context_columns is not None
     duplicate = np.isin(impressions.columns[rows.PLACE], duplicate_places)
     rejects = [_rejects(impressions, duplicate, _DUPLICATE_SAMPLE_ID)]
     impressions = impressions.take(np.flatnonzero(~duplicate)) if duplicate.any() else impressions
     context_key, impression_key = _key_codes(contexts.request, impressions.request)
-    if repeats_context:
+    if context_columns is not None:
         context_of, mismatch = _context_of_first_row(contexts, impressions, context_key, impression_key)
-        rejects.append(_rejects(impressions, mismatch, _CONTEXT_MISMATCH))
+        if mismatch.any():
+            others, keys = impressions.take(np.flatnonzero(mismatch)), impression_key[mismatch]
+            field = context_differences.fields(contexts, context_key, others, keys, context_of[keys])
+            column = np.append(context_columns, _NO_COLUMN)[field].astype(np.int16)
+            rejects.append(_rejects(impressions, mismatch, _CONTEXT_MISMATCH, column))
         impressions, impression_key = impressions.take(np.flatnonzero(~mismatch)), impression_key[~mismatch]
     else:
         context_of, repeated = _first_context(context_key, impression_key)
@@ -70,9 +81,10 @@ def join(contexts: Rows, impressions: Rows, duplicate_places: np.ndarray, repeat
     )
 
 
-def _rejects(found: Rows, chosen: np.ndarray, reason: int) -> Rejects:
+def _rejects(found: Rows, chosen: np.ndarray, reason: int, column: np.ndarray | None = None) -> Rejects:
     place = found.columns[rows.PLACE][chosen]
-    return Rejects(place, np.full(len(place), reason, np.uint8))
+    reasons = np.full(len(place), reason, np.uint8)
+    return Rejects(place, reasons) if column is None else Rejects(place, reasons, column)
 
 
 def _key_codes(contexts: pa.Array, impressions: pa.Array) -> tuple[np.ndarray, np.ndarray]:

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pyarrow.compute as pc
 
+from features.raw_log import table
+from features.schema import Schema
 from preprocess.columns import rows
 from preprocess.columns.rows import Rows
 from preprocess.exchange import mail
@@ -42,6 +44,7 @@ class PieceReader:
         self._job = job
         self._parts = {side: inbox.parts(side) for side in (CONTEXTS, IMPRESSIONS)}
         self._duplicates = duplicates.of_partition(inbox)
+        self._context_columns = _columns_of_fields(job.schema) if job.repeats_context else None
 
     def pieces(self) -> Iterator[Joined]:
         """Joined pieces, requests in output order over all of them."""
@@ -56,7 +59,7 @@ class PieceReader:
 
     def _join(self, contexts: Sequence[Rows], impressions: Sequence[Rows]) -> Joined:
         both = rows.concatenate(contexts), rows.concatenate(impressions)
-        return join(*both, self._duplicates, self._job.repeats_context)
+        return join(*both, self._duplicates, self._context_columns)
 
     def _read(self, side: str, part: _Range) -> list[Rows]:
         return list(self._stream(side, part))
@@ -122,6 +125,11 @@ class PieceReader:
             waiting = [joined.impressions.take(np.arange(max(cut, 0), len(joined.impressions)))]
             yield _first_impressions(joined, max(cut, 0))
         yield self._join(contexts, waiting)
+
+
+def _columns_of_fields(schema: Schema) -> list[int]:
+    places = {name: place for place, name in enumerate(table.column_names(schema))}
+    return [places[field.column] for field in schema.fields]
 
 
 def _of_request(found: Rows, request: bytes) -> Rows:

@@ -38,8 +38,8 @@ class ParsedBlock:
         sample_ids: smallest and largest sample id and whether they ascend; None without impressions.
         numbers: histogram of each number field's values in the train split.
         keys: some of its distinct keys, int64 [n].
-        days: impressions, clicks and conversions of each day, a row for each: number of days since 1970 first,
-            int64 [days, 4]; none where the schema names no time.
+        days: a row for each day: its number since 1970, impressions, clicks, conversions and, where they have weights,
+            the sums of those: float64 [days, 4 or 7]; none where the schema names no time.
     """
 
     block: Block
@@ -126,13 +126,15 @@ def _histograms(job: Job, parsed: Parsed, split: str | None) -> dict[str, quanti
 
 
 def _by_day(impressions: Rows | None) -> np.ndarray:
-    """Days, and impressions, clicks and conversions of each: int64 [days, 4]."""
+    """What `ParsedBlock.days` is."""
     if impressions is None or rows.TIME not in impressions.columns:
-        return np.empty((0, 4), np.int64)
-    days, place = np.unique(impressions.columns[rows.TIME] // SECONDS_PER_DAY, return_inverse=True)
-    labels = (np.ones(len(place)), impressions.columns[rows.CLICK], impressions.columns[rows.CONVERSION])
-    counts = [np.bincount(place, label, len(days)).astype(np.int64) for label in labels]
-    return np.stack([days, *counts], axis=1)
+        return np.empty((0, 0))
+    columns = impressions.columns
+    days, place = np.unique(columns[rows.TIME] // SECONDS_PER_DAY, return_inverse=True)
+    labels = [np.ones(len(place)), columns[rows.CLICK], columns[rows.CONVERSION]]
+    if rows.WEIGHT in columns:
+        labels += [columns[rows.WEIGHT] * label for label in labels]
+    return np.stack([days, *(np.bincount(place, label, len(days)) for label in labels)], axis=1)
 
 
 def _sample_id_range(impressions: Rows | None) -> tuple[int, int, bool] | None:

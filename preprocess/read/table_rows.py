@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -44,16 +45,17 @@ class _TableParser:
         bad = np.flatnonzero(~good)
         rejects = Rejects(self._places[bad], *table.reason_and_column(self._table.defects[bad]))
         request, columns = self._request(), {**self._labels(), **self._digests()}
-        impressions = self._rows(self._schema.impression_fields, columns, request)
+        impressions = self._features(self._schema.impression_fields, len(self._places))
+        impressions = dataclasses.replace(impressions, columns=columns, request=request)
         told_apart = [columns[name] for name in (rows.DIGEST_HIGH, rows.DIGEST_LOW)]
         if test_from is not None and self._table.time is not None:
             told_apart.append(self._table.time >= test_from)
         first = _first_of_each(request, told_apart, good)
-        contexts = self._rows(self._schema.context_fields, columns, request).take(first)
+        contexts = self._contexts(columns, request, first)
         if len(bad):
             impressions = impressions.take(np.flatnonzero(good))
         numbers = {
-            field.name: _number_of_each(self._table.fields[field.name])[good]
+            field.name: self._number_of_each(field)[good]
             for field in self._schema.fields
             if field.quantiles or field.scale == STANDARD
         }
@@ -83,7 +85,7 @@ class _TableParser:
 
     def _digests(self) -> rows.Arrays:
         """Two halves of a digest of each row's context: equal values in equal order have an equal one."""
-        high, low = (np.zeros(len(self._places), np.int64) for _ in range(2))
+        high, low = (np.zeros(self._table.contexts, np.int64) for _ in range(2))
         if self._schema.columns.request_columns:
             for field in self._schema.context_fields:
                 column = self._table.fields[field.name]
@@ -94,12 +96,26 @@ class _TableParser:
                     first, second = _mixed_sums(values, column.lengths, f"{field.name}/{number}")
                     high += first
                     low += second
-        return {rows.DIGEST_HIGH: high, rows.DIGEST_LOW: low}
+        return {rows.DIGEST_HIGH: self._table.of_rows(high), rows.DIGEST_LOW: self._table.of_rows(low)}
 
-    def _rows(self, fields: Sequence[Field], columns: rows.Arrays, request: pa.Array) -> Rows:
-        """Rows with the features of these fields, rejected ones included."""
+    def _contexts(self, columns: rows.Arrays, request: pa.Array, chosen: np.ndarray) -> Rows:
+        """Contexts of the chosen rows."""
+        found = self._features(self._schema.context_fields, self._table.contexts)
+        found = found.take(chosen if self._table.run is None else self._table.run[chosen])
+        chosen_columns = {name: column[chosen] for name, column in columns.items()}
+        return dataclasses.replace(found, columns=chosen_columns, request=request.take(pa.array(chosen)))
+
+    def _number_of_each(self, field: Field) -> np.ndarray:
+        """A number of each row, NaN where it has none: float32 [rows]."""
+        column = self._table.fields[field.name]
+        found = np.full(len(column.lengths), np.nan, np.float32)
+        found[column.lengths > 0] = column.values.astype(np.float32)
+        return self._table.of_rows(found) if field.is_context else found
+
+    def _features(self, fields: Sequence[Field], size: int) -> Rows:
+        """So many rows with the features of these fields, rejected ones included, and nothing else."""
         found = [self._table.fields[field.name] for field in fields]
-        counts = sum((column.lengths for column in found), np.zeros(len(self._places), np.int32))
+        counts = sum((column.lengths for column in found), np.zeros(size, np.int32))
         row = np.concatenate([ragged.rows_of(column.lengths) for column in found] or [np.empty(0, np.int64)])
         order = np.argsort(row, kind="stable")
         field = [np.full(len(self._keys[f.name]), self._schema.index[f.name], np.uint16) for f in fields]
@@ -107,8 +123,8 @@ class _TableParser:
             c.weights if f.weighted else np.ones(len(self._keys[f.name])) for f, c in zip(fields, found, strict=True)
         ]
         return Rows(
-            columns=columns,
-            request=request,
+            columns={},
+            request=pa.nulls(size, pa.binary()),
             counts=counts.astype(np.int32),
             field=np.concatenate(field or [np.empty(0, np.uint16)])[order],
             key=np.concatenate([self._keys[f.name] for f in fields] or [np.empty(0, np.int64)])[order],
@@ -149,11 +165,14 @@ def _mixed_sums(values: np.ndarray, lengths: np.ndarray, name: str) -> tuple[np.
 def _first_of_each(request: pa.Array, digests: Sequence[np.ndarray], good: np.ndarray) -> np.ndarray:
     """Good rows whose request key and context no earlier good row has, ascending."""
     places = np.flatnonzero(good)
-    codes = request.dictionary_encode().indices.to_numpy()[places]
-    columns = [codes, *(digest[places] for digest in digests)]
+    request = request if len(places) == len(request) else request.take(pa.array(places))
     # Rows of a request mostly follow each other: the first of each run are few.
-    run = np.flatnonzero(_differs(columns))
-    columns = [column[run] for column in columns]
+    begins = _differs([digest[places] for digest in digests])
+    before = request.slice(0, max(len(request) - 1, 0))
+    begins[1:] |= pc.not_equal(request.slice(1), before).to_numpy(zero_copy_only=False)
+    run = np.flatnonzero(begins)
+    codes = request.take(pa.array(run)).dictionary_encode().indices.to_numpy()
+    columns = [codes, *(digest[places[run]] for digest in digests)]
     order = np.lexsort(columns[::-1])
     return places[run[np.sort(order[_differs([column[order] for column in columns])])]]
 
@@ -163,10 +182,3 @@ def _differs(columns: Sequence[np.ndarray]) -> np.ndarray:
     differs = np.ones(len(columns[0]), bool)
     differs[1:] = np.any([column[1:] != column[:-1] for column in columns], axis=0)
     return differs
-
-
-def _number_of_each(column: RawColumn) -> np.ndarray:
-    """A number of each row, NaN where it has none: float32 [rows]."""
-    found = np.full(len(column.lengths), np.nan, np.float32)
-    found[column.lengths > 0] = column.values.astype(np.float32)
-    return found

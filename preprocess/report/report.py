@@ -6,6 +6,7 @@ import dataclasses
 import json
 import time
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,8 @@ from preprocess.write.shard_writer import WrittenShard
 TOTAL = "total"
 _UNKNOWN_TOLD = 100
 _FILES_TOLD = 10
+# What is counted of labels, in this order.
+_COUNTED = ("impressions", rows.CLICK + "s", rows.CONVERSION + "s")
 WARNING = "WARNING: "
 
 
@@ -39,7 +42,8 @@ class Report:
 
     Attributes:
         input: files, bytes and rows read, and features of unknown fields by name.
-        splits: by split: requests, impressions, clicks, conversions, records and bytes.
+        splits: by split: requests, impressions, clicks, conversions, records and bytes; `weighted`, where impressions
+            have weights: the sums of those of impressions, clicks and conversions.
         rejected: rows by reason, of each reason that occurs.
         samples: a few rejected rows.
         vocabulary: ids in all, kept, min_count.
@@ -61,7 +65,7 @@ class Report:
     fields: dict[str, dict[str, Any]]
     previous: dict[str, Any]
     seconds: dict[str, float]
-    days: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict)
+    days: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
     faults: list[str] = dataclasses.field(default_factory=list)
     warnings: list[str] = dataclasses.field(default_factory=list)
 
@@ -108,17 +112,24 @@ def collect(job: Job, started: float) -> Report:
     )
 
 
-def _days(counted: np.ndarray) -> dict[str, dict[str, float]]:
+def _days(counted: np.ndarray) -> dict[str, dict[str, Any]]:
     """Impressions, click rate and conversion rate (of clicks) of each day, duplicates included."""
     return {
-        moments.day_text(day): {
-            "impressions": impressions,
-            "clicks": clicks,
-            "conversions": conversions,
-            "click_rate": clicks / max(impressions, 1),
-            "conversion_rate": conversions / max(clicks, 1),
+        moments.day_text(int(day)): {
+            **dict(zip(_COUNTED, map(int, sums[:3]), strict=True)),
+            **_rates(sums[:3]),
+            **({"weighted": {**dict(zip(_COUNTED, sums[3:], strict=True)), **_rates(sums[3:])}} if sums[3:] else {}),
         }
-        for day, impressions, clicks, conversions in counted.tolist()
+        for day, *sums in counted.tolist()
+    }
+
+
+def _rates(sums: Sequence[float]) -> dict[str, float]:
+    """Click rate and conversion rate (of clicks) of sums over impressions, clicks and conversions."""
+    impressions, clicks, conversions = sums
+    return {
+        "click_rate": clicks / impressions if impressions else 0.0,
+        "conversion_rate": conversions / clicks if clicks else 0.0,
     }
 
 
@@ -150,8 +161,10 @@ def _split(job: Job, split: str, joined: list[JoinedPartition], shards: list[Wri
     mine = [shard for shard in shards if shard.split == split]
     partitions = [joined[number] for number in job.partitions.ranges[split]]
     counted = ("requests", rows.CLICK + "s", rows.CONVERSION + "s", "impressions", "records", "plain_bytes", "bytes")
+    weights = sum((shard.weights for shard in mine), np.zeros(3)).tolist()
     return {
         **{name: sum(getattr(shard, name) for shard in mine) for name in counted},
+        **({"weighted": dict(zip(_COUNTED, weights, strict=True))} if job.schema.columns.weight else {}),
         "files": len(mine),
         "impressions_without_context": sum(found.without_context for found in partitions),
         "contexts_without_impressions": sum(found.unused_contexts for found in partitions),

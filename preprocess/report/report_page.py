@@ -115,16 +115,32 @@ def _labels(report: dict[str, Any]) -> str:
             "clicks": f"{found['clicks']:,} ({found['clicks'] / shown:.2%} of impressions)",
             "conversions": f"{found['conversions']:,} ({found['conversions'] / clicks:.2%} of clicks)",
         }
+        if weighted := found.get("weighted"):
+            shares = _weighted_rates(weighted)
+            notes["clicks"] += f", {shares[0]} by weight"
+            notes["conversions"] += f", {shares[1]} by weight"
         rows += [pictures.log_bar(f"{split}: {name}", found[name], shown, note) for name, note in notes.items()]
     return pictures.bars(rows, "Label distribution") + "<p>Lengths are to a logarithmic scale.</p>"
 
 
 def _days(report: dict[str, Any]) -> str:
+    days = report["days"]
     rows = [
-        (day, f"{found['impressions']:,}", f"{found['click_rate']:.2%}", f"{found['conversion_rate']:.2%}")
-        for day, found in report["days"].items()
+        [day, f"{found['impressions']:,}", f"{found['click_rate']:.2%}", f"{found['conversion_rate']:.2%}"]
+        for day, found in days.items()
     ]
-    return _table(("day (UTC)", "impressions", "click rate", "conversion rate of clicks"), rows) if rows else ""
+    head = ["day (UTC)", "impressions", "click rate", "conversion rate of clicks"]
+    if any("weighted" in found for found in days.values()):
+        head += ["weight", "click rate by weight", "conversion rate by weight"]
+        for row, found in zip(rows, days.values(), strict=True):
+            row += [f"{found['weighted']['impressions']:,.6g}", *_weighted_rates(found["weighted"])]
+    return _table(head, rows) if rows else ""
+
+
+def _weighted_rates(found: dict[str, float]) -> list[str]:
+    """Click rate and conversion rate of clicks."""
+    pairs = (("clicks", "impressions"), ("conversions", "clicks"))
+    return [f"{found[part] / found[whole] if found[whole] else 0:.2%}" for part, whole in pairs]
 
 
 def _frequencies(report: dict[str, Any]) -> str:

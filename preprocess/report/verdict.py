@@ -48,6 +48,11 @@ def _label_faults(train: Mapping[str, Any], job: Job) -> Iterator[str]:
             f"split {names.TRAIN}: {'every' if clicks else 'no'} impression of {impressions:,} is a click "
             f"(column {columns.click}): nothing tells one from the other; {said}"
         )
+    if columns.weight and not train["weighted"]["impressions"]:
+        yield (
+            f"split {names.TRAIN}: all {impressions:,} impressions have weight 0 (column {columns.weight}), so none "
+            "counts; name another column, or none"
+        )
     if not conversions:
         yield (
             f"split {names.TRAIN}: none of {impressions:,} impressions is a conversion (column {columns.conversion}): "

@@ -5,7 +5,6 @@ from __future__ import annotations
 import codecs
 import csv
 import dataclasses
-import gzip
 import io
 import itertools
 import os
@@ -17,6 +16,7 @@ import pyarrow.csv as arrow_csv
 import pyarrow.parquet as parquet
 
 from features import names
+from features.raw_log import compression, partitions, splits
 
 _SAMPLE_BYTES = 32 << 20
 _SEPARATORS = (",", "\t", ";", "|", "\x01")
@@ -68,23 +68,31 @@ def read(paths: Sequence[str], rows: int) -> Sample:
     Raises:
         SampleError: no file of a known kind, files of both kinds, of different columns or without a row.
     """
-    files = [file for path in paths for file in _files(path)]
-    formats = {names.PARQUET if file.endswith(".parquet") else names.CSV for file in files}
+    files = [(path, file) for path in paths for file in _files(path)]
+    formats = {names.PARQUET if file.endswith(".parquet") else names.CSV for _, file in files}
     if len(formats) != 1:
         raise SampleError(f"{', '.join(paths)}: {'files of both CSV and Parquet' if formats else 'no file to read'}")
     input_format = formats.pop()
     each = max(1, rows // len(files))
     read_one = _read_parquet if input_format == names.PARQUET else _read_csv
-    parts = [read_one(file, each) for file in files]
+    parts = [_with_folders(read_one(file, each), path) for path, file in files]
     first = parts[0]
     for part in parts[1:]:
         if list(part.columns) != list(first.columns):
             raise SampleError(f"{part.files[0]}: other columns than {first.files[0]}; give files of one log")
     columns = {name: pa.concat_arrays([part.columns[name] for part in parts]) for name in first.columns}
-    made = dataclasses.replace(first, files=tuple(files), columns=columns)
+    made = dataclasses.replace(first, files=tuple(file for _, file in files), columns=columns)
     if not made.rows:
-        raise SampleError(f"{', '.join(files)}: no rows")
+        raise SampleError(f"{', '.join(made.files)}: no rows")
     return made
+
+
+def _with_folders(sample: Sample, path: str) -> Sample:
+    """The sample of a file with the columns that its folders name, of which `path` was given."""
+    (file,) = sample.files
+    found = partitions.of_path(file, os.path.dirname(path) if path == file else path)
+    texts = {name: pa.array([value or None] * sample.rows, pa.string()) for name, value in found}
+    return dataclasses.replace(sample, columns=texts | sample.columns)
 
 
 def _files(path: str) -> list[str]:
@@ -100,8 +108,9 @@ def _files(path: str) -> list[str]:
 
 
 def _is_log(name: str) -> bool:
-    plain = name.removesuffix(names.GZIP_SUFFIX)
-    return not name.startswith(_HIDDEN) and (plain.endswith(_CSV_SUFFIXES) or name.endswith(".parquet"))
+    if name.startswith(_HIDDEN):
+        return False
+    return splits.stem(name).lower().endswith(_CSV_SUFFIXES) or name.endswith(".parquet")
 
 
 def _read_parquet(path: str, rows: int) -> Sample:
@@ -160,12 +169,11 @@ def _cells(texts: pa.Array, trim: bool) -> pa.Array:
 
 def _head(path: str) -> bytes:
     """Whole lines of the first bytes of a file."""
-    opened = gzip.open(path, "rb") if path.endswith(names.GZIP_SUFFIX) else open(path, "rb")  # noqa: SIM115
-    with opened as file:
-        try:
+    try:
+        with open(path, "rb") as opened, compression.plain(opened, path) as file:
             head = file.read(_SAMPLE_BYTES)
-        except (OSError, EOFError) as error:
-            raise SampleError(f"{path}: not readable: {error}") from error
+    except (OSError, EOFError) as error:
+        raise SampleError(f"{path}: not readable: {error}") from error
     return head[: head.rfind(b"\n") + 1] if len(head) == _SAMPLE_BYTES else head
 
 

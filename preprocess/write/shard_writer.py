@@ -51,6 +51,7 @@ class WrittenShard:
         impressions: number of impressions.
         clicks: number of clicks.
         conversions: number of conversions.
+        weights: sums of the weights of impressions, clicks and conversions, float64 [3]; 0 where they have none.
         totals: of its fields.
     """
 
@@ -64,6 +65,7 @@ class WrittenShard:
     impressions: int
     clicks: int
     conversions: int
+    weights: np.ndarray
     totals: FieldTotals
 
 
@@ -85,6 +87,7 @@ class _ShardWriter:
         self._records = 0
         # requests, impressions, clicks, conversions
         self._labels = np.zeros(4, np.int64)
+        self._weights = np.zeros(3)
 
     def run(self) -> WrittenShard:
         path = self._job.shard_path(self._split, self._shard)
@@ -101,6 +104,7 @@ class _ShardWriter:
             impressions=impressions,
             clicks=clicks,
             conversions=conversions,
+            weights=self._weights,
             totals=self._totals,
         )
 
@@ -127,6 +131,9 @@ class _ShardWriter:
         labels = made.labels
         sums = [len(made.sizes), len(labels[rows.CLICK]), labels[rows.CLICK].sum(), labels[rows.CONVERSION].sum()]
         self._labels += np.array(sums, np.int64)
+        if rows.WEIGHT in labels:
+            weight = labels[rows.WEIGHT].astype(np.float64)
+            self._weights += [weight.sum(), weight @ labels[rows.CLICK], weight @ labels[rows.CONVERSION]]
         is_unknown = new_ids == UNKNOWN
         for index, field in enumerate(self._job.schema.fields):
             column = made.columns[field.name]

@@ -32,8 +32,7 @@ def features_of(call: RawCall, vocabulary: GraphVocabulary) -> Features:
     flat: dict[str, tf.Tensor | tf.RaggedTensor] = {}
     flat |= _ones(call.ones, vocabulary) if call.ones else {}
     flat |= _manys(call.manys, vocabulary) if call.manys else {}
-    for column in call.denses:
-        flat[column.field.name] = _dense(column, vocabulary)
+    flat |= _denses(call.denses, vocabulary) if call.denses else {}
     features = {}
     for field in vocabulary.schema.fields:
         for key in [field.name] + [field.weight_key] * field.weighted:
@@ -41,9 +40,23 @@ def features_of(call: RawCall, vocabulary: GraphVocabulary) -> Features:
     return features
 
 
-def _dense(column: DenseColumn, vocabulary: GraphVocabulary) -> tf.Tensor:
-    """Numbers of a dense field: float32 [rows, numbers]."""
-    return tf.reshape(vocabulary.scaled(column.field, column.values), [-1, column.field.width])
+def _denses(columns: Sequence[DenseColumn], vocabulary: GraphVocabulary) -> dict[str, tf.Tensor]:
+    """Numbers of the dense fields: float32 [rows, numbers] each."""
+    values = [tf.reshape(column.values, [-1]) for column in columns]
+    names = [column.field.name for column in columns]
+    flat = tf.concat(values, 0)
+    check = checks.require_of_values(
+        "numbers must be finite, NaN for none; not so:",
+        names,
+        splits_of_lengths(_sizes(values)),
+        tf.logical_not(tf.math.is_inf(flat)),
+    )
+    with tf.control_dependencies([check]):
+        checked = tf.identity_n(values)
+    return {
+        column.field.name: tf.reshape(vocabulary.scaled(column.field, numbers), [-1, column.field.width])
+        for column, numbers in zip(columns, checked, strict=True)
+    }
 
 
 def _ones(columns: Sequence[OneColumn], vocabulary: GraphVocabulary) -> Features:

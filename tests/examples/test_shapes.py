@@ -1,6 +1,8 @@
 """Logs in the shapes of public data sets (examples/SHAPES.md), from raw rows to scores over REST."""
 
 import csv
+import glob
+import json
 import os
 import subprocess
 import sys
@@ -17,6 +19,7 @@ from steps import Chain, free_port  # noqa: E402
 SHAPES = [
     ("kuairand", "csv", ()),
     ("criteo_attribution", "csv", ()),
+    ("aliexpress", "csv", ()),
     ("rechub", "csv", ()),
     ("open_bandit", "parquet", ("--form=parquet",)),
     ("open_bandit", "csv", ("--form=csv",)),
@@ -38,6 +41,31 @@ def test_the_generator_writes_what_the_schema_names(name, tmp_path):
     with open(path, encoding="utf-8", newline="") as file:
         columns = next(csv.reader(file, delimiter=schema.separator))
     assert set(schema.resolved(columns).named_columns) <= set(columns)
+
+
+# Of the originals: files in SHARED/NAME that hold so many rows and, where that is published, clicks.
+PUBLISHED = [
+    ("kuairand", "log_standard_*_pure.csv", 1_436_609, None),
+    ("criteo_attribution", "criteo_attribution_dataset.tsv.gz", 16_468_027, None),
+    ("open_bandit", "random/men/men.csv", 452_949, 2_321),
+    ("open_bandit", "random/women/women.csv", 864_585, 4_163),
+    ("open_bandit", "random/all/all.csv", 1_374_327, 4_768),
+]
+SHARED = os.path.join(REPOSITORY, "..", "shared", "data")
+
+
+@pytest.mark.chains
+@pytest.mark.parametrize(("name", "files", "rows", "clicks"), PUBLISHED, ids=[path for _, path, _, _ in PUBLISHED])
+def test_published_counts_of_the_originals(name, files, rows, clicks, tmp_path):
+    if not glob.glob(os.path.join(SHARED, name, files)):
+        pytest.skip("the data is not part of the project")
+    command = [sys.executable, "-m", "preprocess", "--input_format=csv", f"--input_dir={SHARED}/{name}/{files}"]
+    command += [f"--schema={REPOSITORY}/examples/{name}/schema.yaml", f"--output_dir={tmp_path}/out", "--keep_useless"]
+    subprocess.run(command, check=True, cwd=REPOSITORY)
+    with open(tmp_path / "out" / "report" / "report.json", encoding="utf-8") as file:
+        report = json.load(file)
+    assert report["input"]["rows"] == rows and report["rejected"] == {}
+    assert clicks in (None, sum(split["clicks"] for split in report["splits"].values()))
 
 
 @pytest.mark.chains

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from model_fn.evaluation import Evaluation, ctcvr_logits, present
+from model_fn.evaluation import Evaluation, ctcvr_logits, is_weighted, present, weighted
 
 
 def sigmoid(x):
@@ -20,11 +20,11 @@ def log(size=3_000, seed=1, click_rate=0.3, conversion_rate=0.2):
     return ctr, cvr, click, conversion, rng.integers(0, 60, size)
 
 
-def evaluated(columns, floor=0.2, parts=5):
-    evaluation = Evaluation(with_users=True)
+def evaluated(columns, floor=0.2, parts=5, weights=None):
+    evaluation = Evaluation(with_users=True, with_weights=weights is not None)
     for part in np.array_split(np.arange(len(columns[0])), parts):
         ctr, cvr, click, conversion, users = (values[part] for values in columns)
-        evaluation.update(ctr, cvr, click, conversion, floor, users)
+        evaluation.update(ctr, cvr, click, conversion, floor, users, None if weights is None else weights[part])
     return evaluation
 
 
@@ -121,12 +121,41 @@ def test_names_do_not_depend_on_the_data():
     assert not [name for name in Evaluation(with_users=False).metrics() if "gauc" in name]
 
 
-def test_users_are_given_always_or_never():
+def test_by_weight_an_impression_is_as_so_many_and_beside_it_stands_the_plain_metric():
+    columns = log(800)
+    weights = np.random.default_rng(2).integers(0, 4, 800)
+    found = evaluated(columns, weights=weights).metrics()
+    plain = evaluated(columns).metrics()
+    repeated = evaluated([np.repeat(column, weights) for column in columns]).metrics()
+    by_weight = {name for name in plain if not name.startswith(("propensity", "gauc")) and "left_out" not in name}
+    assert found.keys() == plain.keys() | {weighted(name) for name in by_weight}
+    for name, value in plain.items():
+        assert found[name] == pytest.approx(value, rel=1e-9), name
+    for name in by_weight:
+        # Deciles are cut between impressions of other places, where an impression is several.
+        tolerance = 0.05 if name.endswith("ece") else 1e-9
+        assert found[weighted(name)] == pytest.approx(repeated[name], rel=tolerance), name
+        assert found[weighted(name)] != found[name] or name.endswith("_share"), name
+
+
+def test_weights_of_nothing_make_metrics_absent():
+    columns = log(50)
+    found = evaluated(columns, weights=np.zeros(50)).metrics()
+    assert not [name for name in present(found) if is_weighted(name)]
+    assert present(found).keys() == present(evaluated(columns).metrics()).keys()
+    only_clicks = evaluated(columns, weights=np.where(columns[2] > 0, 0.1, 0.0)).metrics()
+    assert math.isnan(only_clicks["cvr_mean_unclicked_weighted"])
+    assert only_clicks["cvr_mean_all_weighted"] == pytest.approx(found["cvr_mean_clicked"])
+
+
+def test_users_and_weights_are_given_always_or_never():
     ctr, cvr, click, conversion, users = log(10)
     with pytest.raises(ValueError, match="users"):
         Evaluation(with_users=True).update(ctr, cvr, click, conversion)
     with pytest.raises(ValueError, match="users"):
         Evaluation(with_users=False).update(ctr, cvr, click, conversion, 0.1, users)
+    with pytest.raises(ValueError, match="weights"):
+        Evaluation(with_users=False).update(ctr, cvr, click, conversion, 0.1, weights=np.ones(10))
 
 
 def test_the_logit_of_a_product_is_exact_at_both_ends():

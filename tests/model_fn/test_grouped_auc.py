@@ -31,6 +31,15 @@ def test_it_is_the_mean_of_the_users_aucs_weighted_by_impressions():
     assert found.left_out == pytest.approx(left_out / len(np.unique(users)))
 
 
+def test_an_impression_of_weight_n_is_as_n_of_them():
+    rng = np.random.default_rng(4)
+    users, scores, weights = rng.integers(0, 9, 200), rng.integers(0, 12, 200) / 4, rng.integers(0, 4, 200)
+    labels = (rng.random(200) < 0.3).astype(np.int64)
+    repeated = grouped_auc(*(np.repeat(column, weights) for column in (users, scores, labels)))
+    assert grouped_auc(users, scores, labels, weights).auc == pytest.approx(repeated.auc, rel=1e-12)
+    assert grouped_auc(users, scores, labels, weights / 3).auc == pytest.approx(repeated.auc, rel=1e-9)
+
+
 def test_without_a_user_of_both_classes_it_is_absent():
     found = grouped_auc(np.array([1, 1, 2]), np.array([0.1, 0.2, 0.3]), np.array([0, 0, 1]))
     assert math.isnan(found.auc)
@@ -41,7 +50,8 @@ def test_without_a_user_of_both_classes_it_is_absent():
 def columns(users, rng):
     size = len(users)
     click = (rng.random(size) < 0.3).astype(np.uint8)
-    return UserScores(users, rng.normal(size=size), rng.normal(size=size), click, click * (rng.random(size) < 0.5))
+    ctr, cvr, weights = rng.normal(size=size), rng.normal(size=size), rng.random(size)
+    return UserScores(users, ctr, cvr, click, click * (rng.random(size) < 0.5), weights)
 
 
 def test_below_the_limit_everything_of_a_known_user_is_kept():

@@ -115,6 +115,26 @@ def test_two_half_batches_are_the_whole(model):
         np.testing.assert_allclose(value, (first[name] + second[name]) / 2, rtol=2e-6, err_msg=name)
 
 
+@pytest.mark.parametrize("normalize", ["none", "self"])
+@pytest.mark.parametrize("model", TERMS_OF)
+def test_an_impression_of_weight_n_is_as_n_of_them(model, normalize):
+    weights = np.array([2, 0, 1, 3, 1, 2])
+    rows = np.repeat(np.arange(6), weights)
+    many = terms_of(model, normalize, rows)
+    for factor in (1.0, 0.25):
+        weight = tf.constant(weights * factor, tf.float32)
+        weighed = scored(model=model, propensity_normalize=normalize, label=labels()._replace(weight=weight))
+        for name, term in terms.task_losses(weighed).items():
+            np.testing.assert_allclose(term.numpy(), many[name], rtol=2e-6, err_msg=name)
+
+
+def test_where_nothing_weighs_anything_the_loss_is_zero():
+    nothing = labels()._replace(weight=tf.zeros(6))
+    for model in TERMS_OF:
+        for name, term in terms.task_losses(scored(model=model, label=nothing)).items():
+            assert term.numpy() == 0, name
+
+
 def test_naive_cvr_is_a_mean_over_clicks():
     whole, first, second = (terms_of("naive_cvr", rows=rows)["cvr"] for rows in ([0, 1, 3], [0, 3], [1]))
     np.testing.assert_allclose(whole, (first + second) / 2, rtol=2e-6)

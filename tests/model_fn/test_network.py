@@ -6,6 +6,7 @@ import tensorflow as tf
 from model_batches import SCHEMA, VOCABULARY_SIZE, evaluate, flat, parsed, requests, small
 
 from features import names
+from features.schema import Columns, Field, Schema
 from model_fn import backbones, embedding, losses, network
 from model_fn import terms as loss_terms
 from model_fn.hyperparameters import BACKBONES
@@ -65,6 +66,56 @@ def check_layouts(settings, tolerance=1e-6):
     for name, gradient in gradients.items():
         assert np.abs(gradient).max() > tolerance or "bias" in name, name
         np.testing.assert_allclose(gradient, flat_gradients[name], atol=tolerance, err_msg=name)
+
+
+# Numbers beside the embeddings, none as wide as they or another.
+DENSE = Schema(
+    "dense",
+    (
+        Field("user", "user", "context", "one", "id"),
+        Field("profile", "user", "context", "one", "vector", size=3),
+        Field("item", "item", "impression", "one", "id"),
+        Field("price", "item", "impression", "one", "number", scale="log1p"),
+        Field("picture", "picture", "impression", "one", "vector", size=5),
+    ),
+    Columns("click", "conversion"),
+)
+
+
+def dense_batch(sizes, order):
+    """Requests of so many impressions; `order` has the request of each."""
+    rng = np.random.default_rng(4)
+    users, profiles = rng.integers(10, 90, 3), rng.normal(size=(3, 3)).astype(np.float32)
+    profiles[1] = np.nan
+    splits = np.cumsum([0, *sizes])
+    impressions = {"item": rng.integers(10, 90, 8)}
+    impressions |= {
+        name: rng.normal(size=(8, width)).astype(np.float32) for name, width in (("price", 1), ("picture", 5))
+    }
+    impressions["price"][2] = np.nan
+    rows = {name: tf.RaggedTensor.from_row_splits(column, splits) for name, column in impressions.items()}
+    return {"user": tf.constant(users[order]), "profile": tf.constant(profiles[order]), **rows}
+
+
+@pytest.mark.parametrize(("backbone", "behind"), [*((name, BACKBONES[0]) for name in BACKBONES), ("dcn", "ple")])
+def test_dense_fields_of_any_width_go_through_every_backbone(backbone, behind):
+    settings = small(backbone=backbone, behind_crosses=behind, group_layers="user:6;item:4;*:3")
+    sizes, order = [3, 1, 4], np.array([0, 1, 2])
+
+    def scores(*layout):
+        def make():
+            net = network.build(dense_batch(*layout), DENSE, 100, settings, training=True)
+            kernels = [k for k in net.kernels if "tower" not in k.op.name or backbone == "shared_embedding"]
+            return network.scores(net.logits), tf.gradients(net.logits.ctr, kernels)[0]
+
+        return evaluate(make)
+
+    (whole, gradient), (flat_scores, _) = scores(sizes, order), scores([1] * 8, np.repeat(order, sizes))
+    assert np.isfinite(gradient).all() and np.abs(gradient).max() > 0
+    for name, score in whole.items():
+        # Not all: a small layer may be dead for two of them.
+        assert len(set(score.tolist())) > 5
+        np.testing.assert_allclose(score, flat_scores[name], atol=1e-6, err_msg=name)
 
 
 # docs/models.md: which towers a term moves. All of them move the embedding.

@@ -7,6 +7,7 @@ import io
 from collections import Counter
 
 import numpy as np
+import pyarrow as pa
 import raw_log_reference
 
 from features import keys, names, reject_reasons
@@ -91,10 +92,8 @@ def table_row(schema, header, cells, place):
     click, conversion = labels(cells[columns.click], cells[columns.conversion], problems)
     values = {}
     for field in schema.fields:
-        try:
-            values[field.name] = raw_log_reference.values_of(field, cells[field.column])
-        except raw_log_reference.Problem as problem:  # noqa: PERF203
-            problems.append(problem.reason)
+        values[field.name], wrong = raw_log_reference.values_of(field, cells, dict.fromkeys(cells, pa.string()))
+        problems += wrong.values()
     if problems:
         raise ValueProblem(min(problems, key=reject_reasons.REASONS.index), cells)
     number = (place[0] << 40) + place[1]

@@ -2,6 +2,7 @@
 
 import glob
 import json
+import re
 import subprocess
 import sys
 
@@ -115,6 +116,29 @@ def test_quotes_line_breaks_and_separators_in_cells(tmp_path):
         [[words[n % 7]] if words[n % 7] else []] for n in range(200)
     ]
     assert sample_ids(tmp_path, "test") == sorted(i for request in requests for i in request.sample_ids)
+
+
+def test_a_context_that_differs_names_its_column(tmp_path):
+    tags = "  - {name: tags, group: user, side: context, kind: many, type: id, weighted: true}\n"
+    age = "  - {name: age, column: years, group: user, side: context, kind: one, type: number, scale: log1p}\n"
+    schema = SCHEMA.replace("columns: {", "columns: {request: visit, ") + tags + age
+    first = ["v,1,3:1|4:2,30,5,1,1"] * 4 + ["w,1,,,5,0,0", "w,1,,,5,0,0"]
+    others = {
+        "v,2,3:1|4:2,30,5,0,0": "user",
+        "v,1,3:1|4:2.5,30,5,0,0": "tags",
+        "v,1,4:2|3:1,30,5,0,0": "tags",
+        "v,1,3:1,31,5,0,0": "tags",
+        "v,1,3:1|4:2,,5,0,0": "years",
+        "w,1,,7,5,0,0": "years",
+    }
+    lines = ["visit,user,tags,years,item,click,buy", *first, *others]
+    text = "\n".join(lines) + "\n"
+    write(tmp_path, {"train.csv": text, "test.csv": text}, schema)
+    for block_size in (50, 1 << 20):
+        run(tmp_path, max_rejected=1.0, overwrite=True, block_size=block_size)
+        found = [(row["row"].strip(), row["reason"], row["column"]) for row in rejected(tmp_path)]
+        assert set(found) == {(row, "context_mismatch", column) for row, column in others.items()}
+        assert len(found) == 2 * len(others)
 
 
 def test_a_rejected_row_names_its_column(tmp_path):
@@ -320,6 +344,71 @@ def test_times_in_parquet(tmp_path, kind):
     columns = {name: list(found) for name, found in columns.items()} | {"buy": [0] * 16, "at": at}
     write(tmp_path, {"log.parquet": pa.table(columns)}, TIMES)
     assert run(tmp_path, names.PARQUET, test_from="2026-01-07").splits["test"]["impressions"] == 4
+
+
+@pytest.mark.parametrize("spelled", ["dt=2026-01-0{}", "dt=2026010{}", "dt=2026-01-0{}%2008%3A30%3A00"])
+@pytest.mark.parametrize("input_format", [names.CSV, names.PARQUET])
+def test_folders_named_for_values_are_columns(tmp_path, spelled, input_format):
+    place = "  - {name: place, column: hour, group: place, side: context, kind: one, type: id}\n"
+    schema = SCHEMA.replace("columns: {", "columns: {time: dt, ") + place
+    folders = [f"{spelled.format(day)}/hour={'__HIVE_DEFAULT_PARTITION__' if day == 1 else day}" for day in range(1, 5)]
+    columns = {"user": [1, 2], "item": [3, 4], "click": [1, 0], "buy": [1, 0]}
+    made = pa.table(columns) if input_format == names.PARQUET else HEADER + "1,3,1,1\n2,4,0,0\n"
+    write(tmp_path, {f"{folder}/part-0.{input_format}": made for folder in folders}, schema)
+    found = run(tmp_path, input_format, test_from="2026-01-04")
+    assert {split: numbers["impressions"] for split, numbers in found.splits.items()} == {"train": 6, "test": 2}
+    assert list(found.days) == [f"2026-01-0{day}" for day in range(1, 5)]
+    assert found.fields["place"]["splits"]["train"]["coverage"] == pytest.approx(4 / 6)
+    requests, broken = client(tmp_path, input_format=input_format)
+    assert not broken
+    assert [r.context["place"] for r in requests] == [[], [], [2], [2], [3], [3], [4], [4]]
+
+
+def test_a_column_of_the_file_goes_before_its_folders(tmp_path):
+    write(tmp_path, {"user=8/train.csv": HEADER + rows(9), "user=8/test.csv": HEADER + rows(9)})
+    run(tmp_path)
+    assert {value for request in client(tmp_path)[0] for value in request.context["user"]} == set(range(5))
+
+
+def test_a_part_of_a_log_knows_its_folders_and_not_where_the_log_is(tmp_path):
+    home = tmp_path / "run=5"
+    home.mkdir()
+    schema = SCHEMA.replace("name: user", "name: user, column: day")
+    log = write(
+        home, {"day=3/train.csv": "item,click,buy\n1,1,1\n2,0,0\n", "day=3/test.csv": "item,click,buy\n1,0,0\n"}, schema
+    )
+    parsed = schema_file.load(str(home / "schema.yaml"))
+    (request,) = raw_requests.read(str(log / "day=3"), "test", parsed, names.CSV)
+    assert request.context["user"] == [3]
+    (home / "schema.yaml").write_text(SCHEMA.replace("name: user", "name: user, column: run"))
+    with pytest.raises(ValueError, match=r"no column run, which the schema names; the file has item, click, buy, day"):
+        run(home)
+
+
+@pytest.mark.parametrize(
+    ("number", "day"),
+    [(20260107, "2026-01-07"), (20240229, "2024-02-29"), (20230229, "1970-08-23"), (20261301, "1970-08-23")],
+)
+def test_eight_digits_that_are_a_date_are_that_day(tmp_path, number, day):
+    write(tmp_path, {"log.csv": timed(lambda seconds: str(number))}, TIMES)
+    assert list(run(tmp_path).days) == [day]
+
+
+@pytest.mark.parametrize(
+    ("columns", "kind", "said"),
+    [
+        ("time: at, ", pa.time32("s"), "column at is time32[ms]; columns: time cannot be read of it"),
+        ("time: at, ", pa.list_(pa.int64()), "column at is list<element: int64>; columns: time cannot be read of it"),
+        ("weight: at, ", pa.timestamp("s"), "column at is timestamp[ms]; columns: weight cannot be read of it"),
+        ("user: at, ", pa.struct([("a", pa.int64())]), "column at is struct<a: int64>; columns: user cannot be read"),
+    ],
+)
+def test_columns_that_cannot_say_when_who_or_how_much_are_refused(tmp_path, columns, kind, said):
+    made = {name: [1, 2] for name in ("user", "item", "click", "buy")} | {"at": pa.nulls(2, kind)}
+    write(tmp_path, {"log.parquet": pa.table(made)}, SCHEMA.replace("columns: {", "columns: {" + columns))
+    with pytest.raises(ValueError, match=re.escape(said)) as raised:
+        run(tmp_path, names.PARQUET)
+    assert "log.parquet" in str(raised.value) and "\n" not in str(raised.value)
 
 
 def test_a_time_that_is_none_is_rejected_with_its_column(tmp_path):

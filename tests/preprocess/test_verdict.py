@@ -47,6 +47,22 @@ def test_useless_outputs_end_the_job_with_a_reason(train, test, words, tmp_path)
     assert words[0] in (tmp_path / "out" / "_failed" / "report" / "report.html").read_text()
 
 
+def test_contexts_that_no_impression_finds_end_the_job(tmp_path):
+    """Ali-CCP: the keys of the two files do not fit together, as where they are of different exports."""
+    (tmp_path / "raw").mkdir()
+    for split in ("train", "test"):
+        impressions = [f"{n},{n % 2},{int(n % 4 == 1)},k{n},1,205\x02{n % 5}\x031.0\n" for n in range(40)]
+        (tmp_path / "raw" / f"sample_skeleton_{split}.csv").write_text("".join(impressions))
+        contexts = [f"K{n},1,101\x02{n}\x031.0\n" for n in range(40)]
+        (tmp_path / "raw" / f"common_features_{split}.csv").write_text("".join(contexts))
+    command = [sys.executable, "-m", "preprocess", f"--input_dir={tmp_path}/raw", f"--output_dir={tmp_path}/out"]
+    done = subprocess.run([*command, "--min_count=1"], cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "split train: none of its 40 impressions finds its context" in done.stderr
+    assert "sample_skeleton_train.csv and common_features_train.csv do not fit together" in done.stderr
+    assert not (tmp_path / "out" / "_SUCCESS").exists()
+
+
 def test_a_useless_output_may_be_kept_and_training_says_so(tmp_path):
     done = job(tmp_path, [(*row[:3], False) for row in GOOD], GOOD, "--keep_useless")
     assert done.returncode == 0, done.stderr

@@ -1,6 +1,7 @@
 """The whole way, twice: a raw log through preprocessing and training's reader, and the same log raw through serving."""
 
 import csv
+import dataclasses
 import datetime
 import glob
 import os
@@ -139,6 +140,9 @@ fields:
   - {name: word_binary, group: item, side: impression, kind: one, type: string}
   - {name: word_time, group: item, side: impression, kind: one, type: string}
   - {name: weighted, group: item, side: impression, kind: many, type: id, weighted: true}
+  - {name: price, group: item, side: impression, kind: one, type: number, scale: standard}
+  - {name: age, group: user, side: context, kind: one, type: number, scale: log1p}
+  - {name: picture, group: item, side: impression, kind: one, type: vector, size: 3}
 """
 
 
@@ -152,6 +156,9 @@ def test_columns_of_every_type_score_the_same_over_rest_and_in_batch(tmp_path):
         "word_binary": pa.array([f"c{n}".encode() for n in drawn], pa.binary()),
         "word_time": pa.array([datetime.datetime(2024, 1, n) for n in drawn], pa.timestamp("us")),
         "weighted": pa.array([[(n, 0.5), (n + 1, 1.5)] for n in drawn], pa.map_(pa.int64(), pa.float32())),
+        "price": pa.array([None if n == 2 else 1e30 if n == 5 else n / 7 for n in drawn]),
+        "age": pa.array([-(2.0**n) for n in drawn], pa.float32()),
+        "picture": pa.array([None if n == 3 else [n / 3, -1.0, 0.0] for n in drawn], pa.list_(pa.float32())),
         "click": pa.array([int(n < 4 and place % 3 > 0) for place, n in enumerate(drawn)]),
         "buy": pa.array([int(n == 1 and place % 3 > 0) for place, n in enumerate(drawn)]),
     }
@@ -172,3 +179,7 @@ def test_columns_of_every_type_score_the_same_over_rest_and_in_batch(tmp_path):
     assert requests[0].impressions["word_time"] == [["2024-01-01T00:00:00"]]
     assert requests[0].impressions["word_double"] == [["1"]] and requests[0].impressions["word_bool"] == [["false"]]
     check(served, requests, scores_of_records(data_dir, trained))
+    for name, values in (("price", [float("inf")]), ("picture", [0.0, float("-inf"), 1.0])):
+        broken = dataclasses.replace(requests[0], impressions=requests[0].impressions | {name: [values]})
+        with pytest.raises(tf.errors.InvalidArgumentError, match=f"numbers must be finite.*{name}"):
+            served.scores(broken)

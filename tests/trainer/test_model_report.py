@@ -21,15 +21,16 @@ from trainer.model_report import page, pictures, tables, trained_model
 from trainer.options import REPORT, Options
 
 
-def scores(seed=0, count=4000, click_rate=0.3):
+def scores(seed=0, count=4000, click_rate=0.3, weighted=False):
     """Metrics and tables of made-up logits, as Estimator.evaluate gives them; labels do not depend on the seed."""
     rng = np.random.default_rng(0)
     ctr, cvr = rng.normal(-1, 1, (2, count))
     click = (rng.random(count) < click_rate / (1 + np.exp(-ctr))).astype(int)
     conversion = click * (rng.random(count) < 0.5 / (1 + np.exp(-cvr)))
     ctr, cvr = np.stack([ctr, cvr]) + np.random.default_rng(seed).normal(0, 0.5, (2, count))
-    found = evaluation.Evaluation(with_users=True)
-    found.update(ctr, cvr, click, conversion, 0.2, users=np.arange(count) // 40)
+    found = evaluation.Evaluation(with_users=True, with_weights=weighted)
+    weights = 1.0 + np.arange(count) % 3 if weighted else None
+    found.update(ctr, cvr, click, conversion, 0.2, np.arange(count) // 40, weights)
     result = {name: np.float32(value) for name, value in found.metrics().items()}
     return result | {metric_ops.calibration_table_name(task): t for task, t in found.calibration_tables().items()}
 
@@ -173,6 +174,21 @@ def test_every_metric_of_an_evaluation_is_shown(tmp_path):
     shown |= {*users, "propensity_clipped_share", "propensity_max_weight", "propensity_ess", "gauc_user_share"}
     shown |= {"cvr_mean_all", "cvr_mean_clicked", "cvr_mean_unclicked", "conversions_per_click"}
     assert shown == evaluation.Evaluation(with_users=True).metrics().keys()
+
+
+def test_metrics_by_weight_stand_below_the_plain_ones(tmp_path):
+    make_model(tmp_path / "a")
+    result = scores(weighted=True)
+    evaluation_report.write(tmp_path / "a", names.TEST, result | {"global_step": 300})
+    page = make_report(tmp_path / "a")
+    assert [cell[:6] for cell in page.row("AUCby weight", "a")] == [
+        f"{result[evaluation.weighted(metric)]:.4f}" for metric in ("ctr_auc", "cvr_auc", "ctcvr_auc", "cvr_auc_all")
+    ]
+    assert page.row("calibrationby weight", "a")[0] == f"{result['ctr_calibration_weighted']:.3f}"
+    (bias,) = [row for row in page.section("Bias of pCVR").rows if row[0] == "aby weight"]
+    assert bias[1] == f"{result['conversions_per_click_weighted']:.5f}"
+    (users,) = [row for row in page.section("Ranking within users").rows if row[0] == "a"]
+    assert f"by weight {result['ctr_gauc_weighted']:.4f}" in users[1]
 
 
 def test_bias_is_mean_pcvr_over_conversions_per_click(tmp_path):

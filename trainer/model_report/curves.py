@@ -9,13 +9,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from model_fn.evaluation import TASKS
+from model_fn.evaluation import OBSERVED_RATE, TASKS
 from trainer import progressive
 from trainer.event_files import Curve
 from trainer.model_report import pictures
 from trainer.model_report.html import legend, names, paragraph
 from trainer.model_report.pictures import COLORS, DASHES, MARKERS, Dots, Line, Panel
-from trainer.model_report.tables import OBSERVED_RATE, SPACES, SUBSETS, clicks, mean_pcvr
+from trainer.model_report.tables import SPACES, SUBSETS, clicks, mean_pcvr
 from trainer.model_report.trained_model import TrainedModel
 
 

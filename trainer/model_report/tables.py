@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from model_fn import score_histogram
-from model_fn.evaluation import CTCVR, CTR, CVR, CVR_ALL, TASKS
+from model_fn.evaluation import CTCVR, CTR, CVR, CVR_ALL, OBSERVED_RATE, TASKS, weighted
 from trainer.evaluation_report import Evaluated
 from trainer.model_report.html import folded, names, number, paragraph, table
 from trainer.model_report.trained_model import TrainedModel
@@ -19,9 +19,9 @@ SPACES = {
     CTCVR: ("CTCVR", "conversion, all impressions"),
     CVR_ALL: ("pCVR as CTCVR", "conversion, all impressions"),
 }
-# Impressions that mean pCVR is given for, and the metric that it is held against.
+# Impressions that mean pCVR is given for.
 SUBSETS = ("clicked", "unclicked", "all")
-OBSERVED_RATE = "conversions_per_click"
+_WEIGHTED = "<br><small>by weight</small>"
 _METRICS = {
     "auc": ("AUC", ".4f"),
     "logloss": ("log loss", ".5f"),
@@ -47,16 +47,22 @@ def metrics(models: Sequence[TrainedModel]) -> str:
     head = ["", ""] + [f"{title}<br><small>{space}</small>" for title, space in SPACES.values()]
     groups = []
     for metric, (title, form) in _METRICS.items():
-        columns = [_column(models, space, metric, form) for space in SPACES]
-        titles = [title] + [""] * (len(models) - 1)
-        groups.append(list(zip(titles, names(models), *columns, strict=True)))
+        for by_weight in (False, True) if _have_weights(models) else (False,):
+            columns = [_column(models, space, metric, form, by_weight) for space in SPACES]
+            titles = [title + (_WEIGHTED if by_weight else "")] + [""] * (len(models) - 1)
+            groups.append(list(zip(titles, names(models), *columns, strict=True)))
     bold = " Bold: best of the models." if len(models) > 1 and same_impressions(models) else ""
     return table(head, *groups) + paragraph(_METRICS_NOTE + bold)
 
 
-def _column(models: Sequence[TrainedModel], space: str, metric: str, form: str) -> list[str]:
+def _have_weights(models: Sequence[TrainedModel]) -> bool:
+    return any(weighted(OBSERVED_RATE) in model.evaluated.metrics for model in models)
+
+
+def _column(models: Sequence[TrainedModel], space: str, metric: str, form: str, by_weight: bool) -> list[str]:
     """Cells of a metric in a space: one for each model, the best one bold."""
     name = f"{CVR}_{metric}_all" if space == CVR_ALL else f"{space}_{metric}"
+    name = weighted(name) if by_weight else name
     if space == CVR_ALL and name not in comparable_metrics():
         return [""] * len(models)
     values = [model.evaluated.metrics.get(name) for model in models]
@@ -65,7 +71,8 @@ def _column(models: Sequence[TrainedModel], space: str, metric: str, form: str) 
     for model, value in zip(models, values, strict=True):
         cell = number(value, form)
         cell = f"<b>{cell}</b>" if value is not None and value == best else cell
-        error = auc_error(model.evaluated, space, value) if metric == "auc" else None
+        # Of weighted impressions the error depends on the weights, which an evaluation does not keep.
+        error = auc_error(model.evaluated, space, value) if metric == "auc" and not by_weight else None
         cells.append(cell if error is None else f"{cell} <small>± {error:.4f}</small>")
     return cells
 
@@ -112,15 +119,23 @@ def bias(models: Sequence[TrainedModel]) -> str:
     head += [f"mean pCVR on {subset}" for subset in SUBSETS]
     rows = []
     for name, model in zip(names(models), models, strict=True):
-        found = model.evaluated.metrics
-        observed = found.get(OBSERVED_RATE)
-        cells = [f"{number(observed, '.5f')}<br><small>of {clicks(model.evaluated):,} clicks</small>"]
-        for subset in SUBSETS:
-            mean = found.get(mean_pcvr(subset))
-            ratio = mean / observed if mean is not None and observed else None
-            cells.append(f"{number(mean, '.5f')}<br><small>{number(ratio, '.3f')} × observed</small>")
-        rows.append([name, *cells])
+        count = f"<br><small>of {clicks(model.evaluated):,} clicks</small>"
+        rows.append([name, *_bias_cells(model, lambda metric: metric, count)])
+        if weighted(OBSERVED_RATE) in model.evaluated.metrics:
+            rows.append([name + _WEIGHTED, *_bias_cells(model, weighted, "")])
     return table(head, rows)
+
+
+def _bias_cells(model: TrainedModel, named: Callable[[str], str], count: str) -> list[str]:
+    """Observed rate and mean pCVR by subset; `named` gives the name of each metric."""
+    found = model.evaluated.metrics
+    observed = found.get(named(OBSERVED_RATE))
+    cells = [number(observed, ".5f") + count]
+    for subset in SUBSETS:
+        mean = found.get(named(mean_pcvr(subset)))
+        ratio = mean / observed if mean is not None and observed else None
+        cells.append(f"{number(mean, '.5f')}<br><small>{number(ratio, '.3f')} × observed</small>")
+    return cells
 
 
 def calibration(models: Sequence[TrainedModel]) -> str:
@@ -149,7 +164,9 @@ def users(models: Sequence[TrainedModel]) -> str:
         cells = []
         for task in TASKS:
             gauc, left_out = found.get(f"{task}_gauc"), found.get(f"{task}_gauc_left_out")
-            cells += [number(gauc, ".4f"), number(left_out, ".1%")]
+            by_weight = found.get(weighted(f"{task}_gauc"))
+            note = "" if by_weight is None else f"<br><small>by weight {by_weight:.4f}</small>"
+            cells += [number(gauc, ".4f") + note, number(left_out, ".1%")]
         rows.append([name, *cells])
     shares = {model.evaluated.metrics.get("gauc_user_share", 1.0) for model in models}
     sample = f" Computed from a sample of {min(shares):.3g} of the users." if min(shares) < 1 else ""
