@@ -34,8 +34,6 @@ TASK_METRICS: dict[str, Callable[[ScoreHistogram], float]] = {
     "calibration": ScoreHistogram.calibration,
     "ece": ScoreHistogram.expected_calibration_error,
 }
-
-
 _WEIGHTED = "_weighted"
 
 

@@ -167,9 +167,9 @@ def _found(root: str, is_one_of_several: bool) -> Iterator[Found]:
 
 
 def _fixed_part(root: str) -> str:
-    """The folder that all matches of a glob are below: of a path without wildcards the path."""
+    """The folder that all matches of a glob are below (empty: the current one); a path without wildcards as it is."""
     wild = min((root.find(sign) for sign in _WILDCARDS if sign in root), default=-1)
-    return root if wild < 0 or os.path.exists(root) else root[: root.rfind("/", 0, wild) + 1] or "./"
+    return root if wild < 0 or os.path.exists(root) else root[: root.rfind("/", 0, wild) + 1]
 
 
 def _is_below(path: str, root: str) -> bool:

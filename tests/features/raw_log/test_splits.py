@@ -5,7 +5,7 @@ import os
 import pytest
 
 from features import names
-from features.raw_log import log_files, splits
+from features.raw_log import log_files, partitions, splits
 from features.raw_log.log_files import InputError
 from features.raw_log.splits import SplitError
 
@@ -63,6 +63,30 @@ def test_files_are_of_the_split_that_they_or_a_folder_are_named_for(tmp_path):
         },
         [],
     )
+
+
+@pytest.mark.parametrize("root", ["*/*.csv", "*", "./*/x.csv", "tr*,te*"])
+def test_a_glob_may_begin_where_the_command_runs(tmp_path, monkeypatch, root):
+    make(tmp_path, "train/x.csv", "test/x.csv")
+    monkeypatch.chdir(tmp_path)
+    assert found(tmp_path, input_dir=root)[0] == {"train/x.csv": "train", "test/x.csv": "test"}
+
+
+@pytest.mark.parametrize(
+    ("path", "folder", "columns"),
+    [
+        ("log/dt=2026-01-03/part-0.csv", "log", {"dt": "2026-01-03"}),
+        ("log/train/dt=2026-01-03/hour=7/part-0.csv", "log/", {"dt": "2026-01-03", "hour": "7"}),
+        ("run=5/log/part-0.csv", "run=5/log", {}),
+        ("run=5/log/dt=3/h=4/part-0.csv", "run=5/log/dt=3", {"dt": "3", "h": "4"}),
+        ("dt=3/part-0.csv", "", {"dt": "3"}),
+        ("s3://b/log/dt=3/part-0.csv", "s3://b/log", {"dt": "3"}),
+        ("log/a%3Db=1%2F2/=x/y=/c=__HIVE_DEFAULT_PARTITION__/p.csv", "log", {"a=b": "1/2", "y": "", "c": ""}),
+        ("log/x=1.csv", "log", {}),
+    ],
+)
+def test_folders_name_columns(path, folder, columns):
+    assert dict(partitions.of_path(path, folder)) == columns
 
 
 def test_a_log_that_is_not_named_for_splits_is_one(tmp_path):
