@@ -71,6 +71,6 @@ bench: $(READY)
 clean:
 	rm -rf $(VENV) $(VENV).uv $(MATRIX) *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-# A hundred thousand random tables: the job's reader, the client's and plain Python agree on each row (half an hour).
+# A hundred thousand random tables: the job's reader, the client's and plain Python agree on each row (20 minutes).
 test-tables: $(READY)
 	PYTHONPATH=. $(BIN)/python tests/random_tables.py --tables=100000
