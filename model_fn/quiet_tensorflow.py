@@ -1,4 +1,4 @@
-"""TensorFlow imported without its greetings."""
+"""TensorFlow imported without its greetings, and without Keras."""
 
 from __future__ import annotations
 
@@ -18,12 +18,30 @@ def import_quietly() -> None:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with _held_back():
-        import tensorflow as tf
-
+        with _keras_left_out():
+            import tensorflow as tf
         tf.config.list_physical_devices()
         no_gpu = tf.compat.v1.ConfigProto(device_count={"GPU": 0})
         with tf.Graph().as_default(), tf.compat.v1.Session(config=no_gpu) as session:
             session.run(tf.constant(0) + 1)
+
+
+@contextlib.contextmanager
+def _keras_left_out() -> Iterator[None]:
+    """Keeps TensorFlow from importing Keras 3 (and Matplotlib with it) at once: a quarter of the start of a command.
+
+    TensorFlow imports the Keras that this variable names, where it is installed. tf.keras comes when it is asked for,
+    as it would have.
+    """
+    name = "TF_USE_LEGACY_KERAS"
+    if name in os.environ:
+        yield
+        return
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        del os.environ[name]
 
 
 @contextlib.contextmanager

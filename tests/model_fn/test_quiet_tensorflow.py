@@ -22,6 +22,15 @@ with quiet_tensorflow._held_back():
 """
 
 
+KERAS = """
+from model_fn import quiet_tensorflow
+quiet_tensorflow.import_quietly()
+import sys
+import tensorflow as tf
+print("keras" in sys.modules, tf.keras.optimizers.Adam.__name__)
+"""
+
+
 def run(code):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     return done.returncode, done.stdout, done.stderr
@@ -36,3 +45,7 @@ def test_tensorflow_says_nothing_of_its_own():
 )
 def test_what_is_held_back_comes_with_an_error(then, expected):
     assert run(FAILS.format(then=then)) == expected
+
+
+def test_keras_comes_when_it_is_asked_for_and_not_before():
+    assert run(KERAS)[:2] == (0, "False Adam\n")
