@@ -10,7 +10,7 @@ INPUT :=
 OUTPUT := demo_output
 
 .PHONY: setup demo demo-daily test test-engines test-stores test-chains test-matrix lint audit bench constraints clean
-.PHONY: test-tables test-topologies
+.PHONY: test-tables test-topologies test-commands
 
 setup: $(READY)
 
@@ -30,6 +30,10 @@ lint: $(READY)
 
 test: lint
 	$(BIN)/python -m pytest tests
+
+# Trainings, the demo and the guides, command by command.
+test-commands: $(READY)
+	$(BIN)/python -m pytest -m commands tests
 
 # The job on Flink and Spark, in workers of their own. Their jars come by Maven into .engines.
 test-engines: $(READY)

@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.commands
+
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 HILLSTROM = os.path.join(REPOSITORY, "..", "shared", "data", "hillstrom")
 # Published with the data: visits and purchases among the 64,000 customers.

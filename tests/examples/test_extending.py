@@ -5,7 +5,10 @@ import re
 import subprocess
 import sys
 
+import pytest
 from record_examples import small_schema, write_data_dir
+
+pytestmark = pytest.mark.commands
 
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PAGE = os.path.join(REPOSITORY, "docs", "extending.md")

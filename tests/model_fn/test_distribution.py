@@ -2,6 +2,10 @@ import os
 import subprocess
 import sys
 
+import pytest
+
+pytestmark = pytest.mark.commands
+
 
 def test_two_replicas_train_the_same_model(tmp_path):
     here = os.path.dirname(__file__)

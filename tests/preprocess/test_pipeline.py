@@ -112,6 +112,7 @@ def test_pieces_of_any_size_write_equal_bytes(log, whole, tmp_path):
     assert contents(tmp_path / "out") == contents(whole)
 
 
+@pytest.mark.commands
 def test_a_dask_cluster_of_two_processes_writes_equal_bytes(log, whole, tmp_path):
     distributed = pytest.importorskip("distributed")
     cluster = distributed.LocalCluster(

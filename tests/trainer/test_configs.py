@@ -11,6 +11,8 @@ from record_examples import small_schema, write_data_dir
 
 from trainer import command_line, model_dir, training
 
+pytestmark = pytest.mark.commands
+
 CONFIGS = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "configs")
 FILES = sorted(glob.glob(os.path.join(CONFIGS, "*.flags")))
 

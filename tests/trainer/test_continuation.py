@@ -16,6 +16,8 @@ from trainer import checkpoint_rows, continuation, progressive, training, transl
 from trainer.options import Options
 from trainer.translation import Translator
 
+pytestmark = pytest.mark.commands
+
 SCHEMA = small_schema()
 RESERVED = SCHEMA.reserved_ids
 SMALL = Hyperparameters(deep_layers=(8,), embedding_size=4, batch_norm=True, initial_accumulator=0.1)

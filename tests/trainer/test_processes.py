@@ -19,6 +19,7 @@ def data_dir(tmp_path_factory):
     return folder
 
 
+@pytest.mark.commands
 def test_a_killed_run_goes_on_behind_its_last_checkpoint_and_the_terminal_stays_clean(data_dir, tmp_path):
     """How many steps the whole training has does not depend on the kill, but for the block that is done twice."""
     flags = ["--num_epochs=400", "--save_checkpoints_secs=1", "--log_steps=50"]
@@ -40,6 +41,7 @@ def test_a_killed_run_goes_on_behind_its_last_checkpoint_and_the_terminal_stays_
     assert re.search(r"step [\d,]+  loss 0\.\d+ \(ctr 0\.\d+, ctcvr 0\.\d+\)  [\d,]+ impressions/s  \d+ s left", more)
 
 
+@pytest.mark.commands
 def test_a_signal_saves_and_ends_and_the_same_command_trains_the_rest(data_dir, tmp_path):
     """What both runs train together is every impression of all passes, once."""
     flags = ["--num_epochs=300", "--log_steps=50"]

@@ -18,6 +18,8 @@ from trainer.nan_guard import DivergedError
 from trainer.options import Options
 from trainer.progress import duration
 
+pytestmark = pytest.mark.commands
+
 SCHEMA = small_schema()
 SMALL = Hyperparameters(deep_layers=(8,), embedding_size=4)
 
