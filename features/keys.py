@@ -38,6 +38,23 @@ def mix64(values: np.ndarray) -> np.ndarray:
     return (mixed ^ (mixed >> np.uint64(MIX_SHIFTS[2]))).view(np.int64)
 
 
+def unmix64(mixed: np.ndarray) -> np.ndarray:
+    """The values that `mix64` mixed: int64 [n] -> int64 [n]."""
+    values = mixed.astype(np.int64, copy=False).view(np.uint64)
+    values = _unshifted(values, MIX_SHIFTS[2])
+    for multiplier, shift in zip(reversed(MIX_MULTIPLIERS), reversed(MIX_SHIFTS[:2]), strict=True):
+        values = _unshifted(values * np.uint64(pow(multiplier, -1, 1 << 64)), shift)
+    return values.view(np.int64)
+
+
+def _unshifted(values: np.ndarray, shift: int) -> np.ndarray:
+    """Undoes x ^ (x >> shift): each round brings `shift` more bits back."""
+    found = values
+    for _ in range(64 // shift):
+        found = values ^ (found >> np.uint64(shift))
+    return found
+
+
 def keys_of_ids(schema: Schema, field: Field, values: np.ndarray) -> np.ndarray:
     """Keys of ids (or of a number's buckets): int64 [n] -> int64 [n]."""
     values = np.asarray(values, np.int64)
@@ -45,6 +62,14 @@ def keys_of_ids(schema: Schema, field: Field, values: np.ndarray) -> np.ndarray:
         return values
     with np.errstate(over="ignore"):
         return mix64(values + np.int64(fingerprint64(field.vocabulary)))
+
+
+def ids_of_keys(schema: Schema, field: Field, keys: np.ndarray) -> np.ndarray:
+    """The ids (or a number's buckets) that have these keys: int64 [n] -> int64 [n]."""
+    if schema.unique_ids:
+        return keys
+    with np.errstate(over="ignore"):
+        return unmix64(keys) - np.int64(fingerprint64(field.vocabulary))
 
 
 def keys_of_strings(field: Field, values: Iterable[bytes | str]) -> np.ndarray:

@@ -92,6 +92,19 @@ class Evaluation:
             counted = np.ones(len(users)) if weights is None else weights
             self._users.update(UserScores(users, ctr, cvr, click, conversion, counted))
 
+    def merge(self, other: Evaluation) -> None:
+        """Adds the impressions of another Evaluation; neither has users, and both have weights or none."""
+        if self._users is not None or other._users is not None:
+            raise ValueError("an Evaluation with users cannot be merged")
+        self._plain.merge(other._plain)
+        if self._weighted is not None and other._weighted is not None:
+            self._weighted.merge(other._weighted)
+        self._propensity.merge(other._propensity)
+
+    def counts(self) -> tuple[int, int, int]:
+        """Impressions, clicks, conversions, each once."""
+        return self._plain.counts()
+
     def metrics(self) -> dict[str, float]:
         """Every metric by name; absent ones are NaN. The names do not depend on the data."""
         found = self._plain.metrics() | self._propensity.metrics() | self._user_metrics()
@@ -149,6 +162,16 @@ class _Tasks:
         self._histograms[CTCVR].update(ctcvr_logits(ctr, cvr), both, weights)
         self._histograms[CVR_ALL].update(cvr, both, weights)
 
+    def merge(self, other: _Tasks) -> None:
+        """Adds the impressions of another."""
+        for task, histogram in self._histograms.items():
+            histogram.merge(other._histograms[task])
+
+    def counts(self) -> tuple[int, int, int]:
+        """Impressions, clicks, conversions."""
+        clicks, both = self._histograms[CTR], self._histograms[CTCVR]
+        return round(clicks.impressions), round(clicks.positives), round(both.positives)
+
     def metrics(self) -> dict[str, float]:
         """Every metric but those within users and those of the propensities."""
         found: dict[str, float] = {}
@@ -191,6 +214,14 @@ class _PropensityWeights:
         self._largest = float(np.max(weights, initial=self._largest))
         self._sum += float(weights.sum())
         self._sum_of_squares += float(np.square(weights).sum())
+
+    def merge(self, other: _PropensityWeights) -> None:
+        """Adds the impressions of another."""
+        self._clicks += other._clicks
+        self._clipped += other._clipped
+        self._largest = max(self._largest, other._largest)
+        self._sum += other._sum
+        self._sum_of_squares += other._sum_of_squares
 
     def metrics(self) -> dict[str, float]:
         """Share at the floor, largest weight, effective sample size (sum w)^2 / sum w^2."""

@@ -6,7 +6,7 @@ Notation: a, b logits of click (o) and conversion (r); D all impressions, O the 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -15,6 +15,9 @@ from model_fn import hyperparameters
 from model_fn.hyperparameters import Hyperparameters
 from model_fn.models import CTR, CVR
 from model_fn.representation import Requests
+
+# How a sum and what it is divided by, both of the batch at hand, become a mean: of that batch, or of all of them.
+Over = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
 _LN_2 = math.log(2.0)
 # Where both probabilities round to 1, log(1 - p) is taken as the log of this.
@@ -76,22 +79,27 @@ def cross_entropy(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     return tf.nn.sigmoid_cross_entropy_with_logits(labels=labels, logits=logits)
 
 
-def ctr_loss(labels: Labels, ctr: tf.Tensor) -> tf.Tensor:
+def of_batch(total: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+    """A mean over the batch at hand, 0 where it has nothing to be a mean of: scalar."""
+    return tf.math.divide_no_nan(total, count)
+
+
+def ctr_loss(labels: Labels, ctr: tf.Tensor, over: Over = of_batch) -> tf.Tensor:
     """L_CTR = 1/|D| sum_D BCE(o, sigmoid(a)): scalar."""
-    return mean(cross_entropy(labels.click, ctr), labels.weight)
+    return mean(cross_entropy(labels.click, ctr), labels.weight, over)
 
 
-def ctcvr_loss(labels: Labels, ctr: tf.Tensor, cvr: tf.Tensor) -> tf.Tensor:
+def ctcvr_loss(labels: Labels, ctr: tf.Tensor, cvr: tf.Tensor, over: Over = of_batch) -> tf.Tensor:
     """L_CTCVR = 1/|D| sum_D BCE(o*r, sigmoid(a)*sigmoid(b)) (arXiv 1804.07931, equation 3): scalar."""
     log_p = log_sigmoid(ctr) + log_sigmoid(cvr)
     both = labels.click * labels.conversion
-    return -mean(both * log_p + (1.0 - both) * log_complement(log_p), labels.weight)
+    return -mean(both * log_p + (1.0 - both) * log_complement(log_p), labels.weight, over)
 
 
-def clicked_cvr_loss(labels: Labels, cvr: tf.Tensor) -> tf.Tensor:
+def clicked_cvr_loss(labels: Labels, cvr: tf.Tensor, over: Over = of_batch) -> tf.Tensor:
     """1/|O| sum_O BCE(r, sigmoid(b)), 0 without clicks: scalar."""
     clicks = labels.click if labels.weight is None else labels.click * labels.weight
-    return _over(clicks * cross_entropy(labels.conversion, cvr), tf.reduce_sum(clicks))
+    return over(tf.reduce_sum(clicks * cross_entropy(labels.conversion, cvr)), tf.reduce_sum(clicks))
 
 
 def propensity_weights(
@@ -115,7 +123,11 @@ def propensity_weights(
 
 
 def in_request_loss(
-    label: tf.Tensor, score: tf.Tensor, requests: Requests, weight: tf.Tensor | None = None
+    label: tf.Tensor,
+    score: tf.Tensor,
+    requests: Requests,
+    weight: tf.Tensor | None = None,
+    over: Over = of_batch,
 ) -> tf.Tensor:
     """1/|D| sum of -log softmax of the positives among the impressions of their request: scalar.
 
@@ -126,30 +138,33 @@ def in_request_loss(
         score: [n], log odds or log probability.
         requests: of the impressions.
         weight: what each impression counts for; None: once.
+        over: of which impressions it is the mean.
     """
     # Constant: the softmax is the same whatever is taken off, so that its gradient would be a sum of rounding errors.
     top = tf.stop_gradient(requests.to_impressions(tf.math.unsorted_segment_max(score, *requests.segments())))
     total = tf.math.unsorted_segment_sum(tf.exp(score - top), *requests.segments())
-    return mean(label * (requests.to_impressions(tf.math.log(total)) - (score - top)), weight)
+    return mean(label * (requests.to_impressions(tf.math.log(total)) - (score - top)), weight, over)
 
 
-def mean(values: tf.Tensor, weight: tf.Tensor | None = None) -> tf.Tensor:
+def mean(values: tf.Tensor, weight: tf.Tensor | None = None, over: Over = of_batch) -> tf.Tensor:
     """Over all impressions, each counting for its weight: scalar."""
     if weight is None:
-        return _over(values, tf.cast(tf.size(values), tf.float32))
-    return _over(weight * values, tf.reduce_sum(weight))
+        return over(tf.reduce_sum(values), tf.cast(tf.size(values), tf.float32))
+    return over(tf.reduce_sum(weight * values), tf.reduce_sum(weight))
 
 
-def weighted(weights: tf.Tensor, values: tf.Tensor, normalize: str, weight: tf.Tensor | None = None) -> tf.Tensor:
+def weighted(
+    weights: tf.Tensor,
+    values: tf.Tensor,
+    normalize: str,
+    weight: tf.Tensor | None = None,
+    over: Over = of_batch,
+) -> tf.Tensor:
     """Mean of weights * values over the impressions or, normalized (SNIPS), over the sum of weights: scalar."""
     if normalize != hyperparameters.SELF:
-        return mean(weights * values, weight)
+        return mean(weights * values, weight, over)
     weights = weights if weight is None else weights * weight
-    return _over(weights * values, tf.reduce_sum(weights))
-
-
-def _over(values: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
-    return tf.math.divide_no_nan(tf.reduce_sum(values), count)
+    return over(tf.reduce_sum(weights * values), tf.reduce_sum(weights))
 
 
 def l2_penalty(looked_up: tf.Tensor, kernels: list[tf.Variable], settings: Hyperparameters) -> tf.Tensor:

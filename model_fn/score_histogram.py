@@ -31,6 +31,12 @@ class ScoreHistogram:
         self._prediction = np.zeros(BINS, np.float64)
         self._log_loss = 0.0
 
+    def merge(self, other: ScoreHistogram) -> None:
+        """Adds the impressions of another histogram."""
+        self._count += other._count
+        self._prediction += other._prediction
+        self._log_loss += other._log_loss
+
     def update(self, logits: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> None:
         """Adds impressions: logits float [n], labels [n] of 0 and 1, weights float [n] of at least 0 (None: 1 each).
 
@@ -44,11 +50,13 @@ class ScoreHistogram:
         place = np.clip((logits + LARGEST_LOGIT) * (BINS / (2 * LARGEST_LOGIT)), 0, BINS - 1).astype(np.int64)
         predictions = np.exp(-np.logaddexp(0.0, -logits))
         log_losses = np.logaddexp(0.0, logits) - labels * logits
+        counted: float | np.ndarray = 1.0
         if weights is not None:
-            weights = np.asarray(weights, np.float64)
-            predictions, log_losses = weights * predictions, weights * log_losses
-        self._count += np.bincount(labels * BINS + place, weights, 2 * BINS).reshape(2, BINS)
-        self._prediction += np.bincount(place, predictions, BINS)
+            counted = np.asarray(weights, np.float64)
+            predictions, log_losses = counted * predictions, counted * log_losses
+        # Into their places, and not by a histogram of all bins for each batch: a slice of one has few impressions.
+        np.add.at(self._count.reshape(-1), labels * BINS + place, counted)
+        np.add.at(self._prediction, place, predictions)
         self._log_loss += float(np.sum(log_losses))
 
     @property

@@ -32,6 +32,7 @@ class Scored(NamedTuple):
         settings: of the model.
         requests: which request an impression belongs to; needed by terms within requests only.
         known_propensity: chances of a click from elsewhere, float32 [n], in place of the CTR tower's.
+        over: of which impressions a mean is: those of the batch, or of all batches of an evaluation.
     """
 
     labels: Labels
@@ -40,6 +41,7 @@ class Scored(NamedTuple):
     settings: Hyperparameters
     requests: Requests | None = None
     known_propensity: tf.Tensor | None = None
+    over: losses.Over = losses.of_batch
 
     @property
     def propensity(self) -> tf.Tensor:
@@ -63,11 +65,11 @@ class Scored(NamedTuple):
 
     def mean(self, values: tf.Tensor) -> tf.Tensor:
         """Over the impressions, each counting for its weight in the log: scalar."""
-        return losses.mean(values, self.labels.weight)
+        return losses.mean(values, self.labels.weight, self.over)
 
     def weighted(self, weights: tf.Tensor, values: tf.Tensor, normalize: str) -> tf.Tensor:
         """Likewise of weights * values: scalar; see `losses.weighted`."""
-        return losses.weighted(weights, values, normalize, self.labels.weight)
+        return losses.weighted(weights, values, normalize, self.labels.weight, self.over)
 
     def held(self, *trained: str) -> Scored:
         """The same with the logits of all other towers as constants."""
@@ -96,15 +98,15 @@ class Term:
 
 
 def _ctr(scored: Scored) -> tf.Tensor:
-    return losses.ctr_loss(scored.labels, scored.logits.ctr)
+    return losses.ctr_loss(scored.labels, scored.logits.ctr, scored.over)
 
 
 def _ctcvr(scored: Scored) -> tf.Tensor:
-    return losses.ctcvr_loss(scored.labels, scored.logits.ctr, scored.logits.cvr)
+    return losses.ctcvr_loss(scored.labels, scored.logits.ctr, scored.logits.cvr, scored.over)
 
 
 def _cvr(scored: Scored) -> tf.Tensor:
-    return losses.clicked_cvr_loss(scored.labels, scored.logits.cvr)
+    return losses.clicked_cvr_loss(scored.labels, scored.logits.cvr, scored.over)
 
 
 def _errors(scored: Scored) -> tf.Tensor:
@@ -154,21 +156,23 @@ def _mrdr_imputation(scored: Scored) -> tf.Tensor:
     )
 
 
-def _balance_of(scored: Scored, values: tf.Tensor) -> tf.Tensor:
-    """( 1/|D| sum_D [o/p - (1-o)/(1-p)] values )^2: 0 where the propensities make both sides look alike."""
-    signs = scored.clicked_weights - scored.unclicked_weights
-    return tf.square(scored.mean(signs * values))
+def _signs(scored: Scored) -> tf.Tensor:
+    """o/p - (1-o)/(1-p): [n]; its mean with any values is 0 where the propensities make both sides look alike."""
+    return scored.clicked_weights - scored.unclicked_weights
 
 
 def _balance(scored: Scored) -> tf.Tensor:
-    """Balancing mean squared error of the predicted CVR (ICML 2023, equation 8)."""
-    return _balance_of(scored, tf.sigmoid(scored.logits.cvr))
+    """( 1/|D| sum_D [o/p - (1-o)/(1-p)] r^ )^2: of the predicted CVR (ICML 2023, equation 8)."""
+    return tf.square(scored.mean(_signs(scored) * tf.sigmoid(scored.logits.cvr)))
 
 
 def _imputation_balance(scored: Scored) -> tf.Tensor:
-    """The same of imputed errors less their mean (ICLR 2023, equation 7)."""
-    imputed = _imputed_errors(scored)
-    return _balance_of(scored, imputed - scored.mean(imputed))
+    """The same of imputed errors less their mean (ICLR 2023, equation 7).
+
+    The mean is taken out behind the sum: so it is one of whatever impressions the sum is over.
+    """
+    signs, imputed = _signs(scored), _imputed_errors(scored)
+    return tf.square(scored.mean(signs * imputed) - scored.mean(signs) * scored.mean(imputed))
 
 
 def _counterfactual(scored: Scored) -> tf.Tensor:
@@ -202,7 +206,8 @@ def _taught_unclicked(scored: Scored) -> tf.Tensor:
 
 def _in_request_ctr(scored: Scored) -> tf.Tensor:
     assert scored.requests is not None
-    return losses.in_request_loss(scored.labels.click, scored.logits.ctr, scored.requests, scored.labels.weight)
+    labels = scored.labels
+    return losses.in_request_loss(labels.click, scored.logits.ctr, scored.requests, labels.weight, scored.over)
 
 
 def _in_request_ctcvr(scored: Scored) -> tf.Tensor:
@@ -210,7 +215,7 @@ def _in_request_ctcvr(scored: Scored) -> tf.Tensor:
     assert scored.requests is not None
     log_p = losses.log_sigmoid(scored.logits.ctr) + losses.log_sigmoid(scored.logits.cvr)
     both = scored.labels.click * scored.labels.conversion
-    return losses.in_request_loss(both, log_p, scored.requests, scored.labels.weight)
+    return losses.in_request_loss(both, log_p, scored.requests, scored.labels.weight, scored.over)
 
 
 TERMS: dict[str, Term] = {

@@ -33,6 +33,7 @@ def test_ids_have_the_same_keys_in_numpy_and_in_the_graph():
     in_numpy = keys.keys_of_ids(OWN, NUMBER, values)
     np.testing.assert_array_equal(in_numpy, in_graph)
     assert len(np.unique(in_numpy)) == len(np.unique(values))
+    np.testing.assert_array_equal(keys.ids_of_keys(OWN, NUMBER, in_numpy), values)
 
 
 def test_words_have_the_same_keys_in_numpy_and_in_the_graph():
