@@ -10,7 +10,7 @@ INPUT :=
 OUTPUT := demo_output
 
 .PHONY: setup demo demo-daily test test-engines test-stores test-chains test-matrix lint audit bench constraints clean
-.PHONY: test-tables test-topologies test-commands
+.PHONY: test-tables test-topologies test-commands test-optimizers
 
 setup: $(READY)
 
@@ -68,6 +68,10 @@ constraints:
 # Clusters of processes: minutes, so it has a target of its own.
 test-topologies: $(READY)
 	$(BIN)/python -m pytest -n 1 -m topologies tests/trainer
+
+# Every optimizer at its defaults on a simulated log: two minutes.
+test-optimizers: $(READY)
+	$(BIN)/python -m pytest -n 0 -s -m optimizers tests/trainer
 
 bench: $(READY)
 	$(BIN)/python benchmarks/run_all.py --folder=benchmarks/output

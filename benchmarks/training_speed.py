@@ -80,7 +80,7 @@ def roofline_speed(width: int, seconds: float, with_input_gradient: bool) -> flo
         ctr, cvr = (_tower(rows, name) for name in ("ctr", "cvr"))
         loss = 0.5 * losses.ctr_loss(labels, ctr) + 0.5 * losses.ctcvr_loss(labels, ctr, cvr)
         weights = [variable for variable in v1.trainable_variables() if variable is not rows]
-        step = v1.train.AdamOptimizer(SETTINGS.learning_rate).minimize(loss, var_list=weights)
+        step = v1.train.AdamOptimizer(SETTINGS.dense_learning_rate).minimize(loss, var_list=weights)
         gradient = tf.gradients(loss, rows)[0].op if with_input_gradient else tf.no_op()
         return _steps_speed(tf.group(step, gradient), seconds)
 

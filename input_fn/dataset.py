@@ -20,11 +20,12 @@ from input_fn.records import serialized_records
 
 # Features that `InputOptions.trace` adds. FILE_INDEX: int64 [requests], the place of each request's file in
 # `files.find`. POSITION: int64 [2], what to skip to go on behind this batch, records and then batches. REPEATED: bool
-# scalar, whether the batch came before and fills a step up.
+# scalar, whether the batch came before and fills a step up. LAST: bool scalar, whether all data are read with it.
 FILE_INDEX = "input/file"
 POSITION = "input/position"
 REPEATED = "input/repeated"
-TRACE = (FILE_INDEX, POSITION, REPEATED)
+LAST = "input/last"
+TRACE = (FILE_INDEX, POSITION, REPEATED, LAST)
 
 # A block is parsed at once and cut into this many batches for each piece that a request has on average, so that
 # dealing its pieces keeps those of a request apart, up to a bound on its memory (some 25 MB at full width).
@@ -94,7 +95,8 @@ def _ordered_batches(
     def make_batch(serialized: tf.Tensor, file_index: tf.Tensor) -> Batch:
         columns = parse(serialized, file_index)
         if options.trace:
-            columns |= {FILE_INDEX: file_index, POSITION: tf.zeros([2], tf.int64), REPEATED: tf.constant(False)}
+            nothing = {POSITION: tf.zeros([2], tf.int64), REPEATED: tf.constant(False), LAST: tf.constant(False)}
+            columns |= {FILE_INDEX: file_index, **nothing}
         features, labels = batches.split_labels(columns)
         return prepare(features), labels
 
@@ -152,7 +154,8 @@ def _shuffled_batches(
             chosen = dealt.take(tf.range(number, tf.size(dealt.request, tf.int64), count))
             made = batches.gather(columns, chosen, schema)
             if options.trace:
-                made |= {POSITION: _position_behind(block, number, count), REPEATED: place > number}
+                position, is_last = _position_behind(block, number, count), block.is_last & (place >= count - 1)
+                made |= {POSITION: position, REPEATED: place > number, LAST: is_last}
             features, labels = batches.split_labels(made)
             return prepare(features), labels
 

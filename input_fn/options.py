@@ -6,6 +6,7 @@ import dataclasses
 
 # A batch of 1024 then mixes 64 contexts or more. benchmarks/layout_quality.py measures quality and speed over it.
 DEFAULT_MAX_IMPRESSIONS_PER_CONTEXT = 16
+ENDLESS = 1 << 40
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +26,7 @@ class InputOptions:
         skip_records: leave out this many records at the start of the first pass: to go on where a run was stopped.
         skip_batches: leave out this many batches of the first block behind them as well.
         replicas: models that take a batch each in every step. The last batch comes again until the last step has one
-            for each: the mean of their gradients is that of the batches once.
+            for each: the mean of their gradients is that of the batches once. ENDLESS: it comes again for ever.
         shard_count: workers that share the files; each reads its own part.
         shard_index: this worker's number among them, from 0.
         num_threads: threads for the whole pipeline; 0 leaves it to tf.data's threads, one a core.

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from features.schema import Schema
-from model_fn import attention, dense, lookup
+from model_fn import attention, dense, initial, lookup
 from model_fn.hyperparameters import AUTO, Hyperparameters
 from model_fn.lookup import Lookup
 from model_fn.representation import Features, Representation, Requests, join, side_by_side
@@ -50,12 +50,20 @@ class Embedded:
 
 
 def embed(
-    features: Features, schema: Schema, vocabulary_size: int, settings: Hyperparameters, training: bool
+    features: Features,
+    schema: Schema,
+    vocabulary_size: int,
+    settings: Hyperparameters,
+    training: bool,
+    partitions: int = 1,
 ) -> Embedded:
-    """Looks up and pools every field of ids of a batch; dense fields stand beside them as they are."""
+    """Looks up and pools every field of ids of a batch; dense fields stand beside them as they are.
+
+    The table is cut into `partitions`, for as many parameter servers; in checkpoints it is one all the same.
+    """
     found = lookup.make(features, schema, settings.combiner, distinct=training)
     with _device(settings, training):
-        rows = tf.gather(embedding_table(vocabulary_size, settings), found.ids)
+        rows = _rows(embedding_table(vocabulary_size, settings, partitions), found.ids)
     requests = found.requests
     context_bags = requests.count * len(lookup.context_fields(schema))
     bags = context_bags + requests.impressions * len(lookup.impression_fields(schema))
@@ -97,12 +105,19 @@ def _device(settings: Hyperparameters, training: bool) -> contextlib.AbstractCon
     return tf.device(f"/{settings.embedding_device}:0")
 
 
-def embedding_table(vocabulary_size: int, settings: Hyperparameters) -> tf.Variable:
-    """The table: float32 [vocabulary_size, embedding_size], uniform around 0."""
+def _rows(table: tf.Variable, ids: tf.Tensor) -> tf.Tensor:
+    if isinstance(table, tf.Variable):
+        return tf.gather(table, ids)
+    return tf.compat.v1.nn.embedding_lookup(list(table), ids, partition_strategy="div")
+
+
+def embedding_table(vocabulary_size: int, settings: Hyperparameters, partitions: int = 1) -> tf.Variable:
+    """The table: float32 [vocabulary_size, embedding_size], uniform around 0; in parts where there are several."""
     return tf.compat.v1.get_variable(
         TABLE,
         [vocabulary_size, settings.embedding_size],
-        initializer=tf.compat.v1.random_uniform_initializer(-settings.embedding_range, settings.embedding_range),
+        initializer=initial.uniform(settings.embedding_range, TABLE),
+        partitioner=tf.compat.v1.fixed_size_partitioner(partitions) if partitions > 1 else None,
         use_resource=True,
     )
 

@@ -13,6 +13,8 @@ from model_fn import losses, metric_ops, network, optimizers, propensity, terms
 from model_fn.hyperparameters import Hyperparameters
 from model_fn.network import Network
 from model_fn.representation import Features
+from model_fn.sync_gradients import Exchange
+from model_fn.whole_loss import WholeSet
 
 ModeKeys = tf_estimator.ModeKeys
 
@@ -28,9 +30,17 @@ class Params(_Needed, total=False):
 
     Attributes:
         first_step: training: global step at which the schedule of learning rates begins.
+        start_logits: training: what the biases of the towers' logits begin with, by tower.
+        partitions: training: parts of the embedding table, one for each parameter server.
+        exchange: training: how the gradients of several processes come together before they are applied.
+        slice_by: evaluation: fields of kind one by whose values the metrics are given as well.
     """
 
     first_step: int
+    start_logits: dict[str, float]
+    partitions: int
+    exchange: Exchange | None
+    slice_by: tuple[str, ...]
 
 
 def model_fn(
@@ -51,7 +61,8 @@ def model_fn(
     """
     settings = params["hyperparameters"]
     training = mode == ModeKeys.TRAIN
-    net = network.build(features, params["schema"], params["vocabulary_size"], settings, training)
+    starts, partitions = params.get("start_logits"), params.get("partitions", 1)
+    net = network.build(features, params["schema"], params["vocabulary_size"], settings, training, starts, partitions)
     if mode == ModeKeys.PREDICT:
         return tf_estimator.EstimatorSpec(mode, predictions=_predictions(features, net, settings))
     truth = _labels(labels or {})
@@ -62,15 +73,32 @@ def model_fn(
     loss = terms.total_loss(parts, settings)
     if training:
         loss += losses.l2_penalty(net.looked_up, net.kernels, settings)
-        _summarize(loss, parts, propensity.diagnostics(scored))
+        _summarize(parts, propensity.diagnostics(scored), network.scores(net.logits))
         return tf_estimator.EstimatorSpec(
             mode,
             loss=loss,
-            train_op=optimizers.train_op(loss, settings, net.updates + floor.updates, params.get("first_step", 0)),
+            train_op=optimizers.train_op(
+                loss, settings, net.updates + floor.updates, params.get("first_step", 0), params.get("exchange")
+            ),
         )
     users = features[names.SAMPLE_USER].values if names.SAMPLE_USER in features else None
-    found = metric_ops.metric_ops(net.logits, truth, floor.value, users)
+    sliced = {name: _ids(features[name], net) for name in params.get("slice_by", ())}
+    found = metric_ops.metric_ops(net.logits, truth, floor.value, users, sliced)
+    found[tf_estimator.WHOLE_LOSS] = _whole_loss(scored, settings)
     return tf_estimator.EstimatorSpec(mode, loss=loss, eval_metric_ops=found)
+
+
+def _whole_loss(scored: terms.Scored, settings: Hyperparameters) -> tuple[tf.Tensor, tf.Operation]:
+    """The loss of all batches together, and the op that adds one."""
+    whole = WholeSet()
+    value = terms.total_loss(terms.task_losses(scored._replace(over=whole.over)), settings)
+    return value, tf.group(whole.updates)
+
+
+def _ids(column: tf.Tensor | tf.RaggedTensor, net: Network) -> tf.Tensor:
+    """The id of each impression in a field of kind one: int64 [impressions]."""
+    values = column.values if isinstance(column, tf.RaggedTensor) else net.requests.to_impressions(column)
+    return tf.reshape(values, [-1])
 
 
 def _predictions(features: Features, net: Network, settings: Hyperparameters) -> dict[str, tf.Tensor]:
@@ -85,8 +113,10 @@ def _labels(labels: dict[str, tf.RaggedTensor]) -> losses.Labels:
     return losses.Labels(*(tf.cast(labels[name].values, tf.float32) for name in names.LABELS if name in labels))
 
 
-def _summarize(loss: tf.Tensor, parts: dict[str, tf.Tensor], diagnostics: dict[str, tf.Tensor]) -> None:
+def _summarize(parts: dict[str, tf.Tensor], diagnostics: dict[str, tf.Tensor], scores: dict[str, tf.Tensor]) -> None:
     for name, value in parts.items():
         tf.compat.v1.summary.scalar(f"loss/{name}", value)
     for name, value in diagnostics.items():
         tf.compat.v1.summary.scalar(f"propensity/{name}", value)
+    for name, value in scores.items():
+        tf.compat.v1.summary.histogram(f"scores/{name}", value)

@@ -1,17 +1,20 @@
 """All settings of the model and its optimizers: one frozen dataclass whose field names are the trainer's flag names.
 
-A field's `metadata` holds what a flag needs: `help`, and `choices` where only some words are allowed. Lists may be
-given as text ("256,128"), as flags and JSON do; the dataclass turns them into tuples.
+Lists may be given as text ("256,128"), as flags and JSON do; the dataclass turns them into tuples.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
+from model_fn import optimizer_defaults, settings
 from model_fn.models import MODELS
+from model_fn.optimizer_defaults import ADAGRAD, ADAM, FTRL, LAZY_ADAM, MOMENTUM, SGD
+from model_fn.settings import ANY
 
 SHARED_EMBEDDING = "shared_embedding"
 GROUP_TOWERS = "group_towers"
@@ -30,12 +33,6 @@ COMBINERS = (SUM, MEAN, SQRTN)
 NONE = "none"
 SELF = "self"
 
-ADAM = "Adam"
-LAZY_ADAM = "LazyAdam"
-ADAGRAD = "Adagrad"
-MOMENTUM = "Momentum"
-FTRL = "Ftrl"
-SGD = "SGD"
 OPTIMIZERS = (ADAM, LAZY_ADAM, ADAGRAD, MOMENTUM, FTRL, SGD)
 
 EXPONENTIAL = "exponential"
@@ -92,42 +89,25 @@ def _numbers(value: str | Iterable[Any], kind: Callable[[Any], Any]) -> tuple:
     return tuple(kind(part) for part in parts)
 
 
-def _setting(default: Any, help: str, choices: Collection[str] = ()) -> Any:
-    return dataclasses.field(default=default, metadata={"help": help, "choices": choices})
+def _models_with(factor: str) -> dict[str, list[str]]:
+    """The models that have a term whose factor is the setting of this name."""
+    return {"model": [name for name, model in MODELS.items() if factor in model.terms.values()]}
 
 
-_POSITIVE: tuple[str, ...] = (
-    "embedding_size",
-    "embedding_range",
-    "num_experts",
-    "cross_layers",
-    "cross_rank",
-    "ple_levels",
-    "ple_shared_experts",
-    "ple_task_experts",
-    "learning_rate",
-    "adam_epsilon",
-    "decay_rate",
-)
-_AT_LEAST_0: tuple[str, ...] = (
-    "ctr_tower_wgt",
-    "cvr_tower_wgt",
-    "counterfactual_wgt",
-    "global_wgt",
-    "attention_length",
-    "balance_wgt",
-    "in_request_wgt",
-    "propensity_power",
-    "embedding_learning_rate",
-    "warmup_steps",
-    "decay_steps",
-    "initial_accumulator",
-    "ftrl_l1",
-    "clip_norm",
-    "l2_reg",
-    "embedding_l2_reg",
-)
-_BELOW_1: tuple[str, ...] = ("propensity_floor", "momentum", "adam_beta1", "adam_beta2", "batch_norm_decay")
+def _either(*names: str) -> dict[str, tuple[str, ...]]:
+    return {"optimizer": names, "embedding_optimizer": names}
+
+
+# Settings that are read only where another one has some values.
+_WEIGHTED = {"model": [name for name in MODELS if name not in ("esmm", "naive_cvr")]}
+_NORMALIZED = {"model": [name for name in _WEIGHTED["model"] if name != "ddpo"]}
+_CROSSES = {"backbone": (DCN,)}
+_EXTRACTION = {"backbone": (PLE,), "behind_crosses": (PLE,)}
+_FALLING = {"decay": (EXPONENTIAL, COSINE, LINEAR)}
+
+_model = functools.partial(settings.setting, group="The model")
+_loss = functools.partial(settings.setting, group="Its loss")
+_optimizer = functools.partial(settings.setting, group="Its optimizers")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,120 +118,205 @@ class Hyperparameters:
         ValueError: with the setting's name, its value and what is allowed.
     """
 
-    model: str = _setting("esmm", "Loss: what trains the CVR tower (docs/models.md).", MODELS.keys())
-    backbone: str = _setting(SHARED_EMBEDDING, "What stands between embeddings and towers.", BACKBONES)
+    model: str = _model("esmm", "Loss: what trains the CVR tower (docs/models.md).", choices=MODELS.keys())
+    backbone: str = _model(SHARED_EMBEDDING, "What stands between embeddings and towers.", choices=BACKBONES)
 
-    ctr_task_wgt: float = _setting(0.5, "w of w*L_CTR + (1-w)*(the rest), 0 to 1.")
-    ctr_tower_wgt: float = _setting(1.0, "Factor on L_CTR beside ctr_task_wgt.")
-    cvr_tower_wgt: float = _setting(1.0, "Factor on everything but L_CTR beside 1 - ctr_task_wgt.")
-    counterfactual_wgt: float = _setting(0.1, "Weight of what a model adds to L_CTCVR: IPS or DR risk and the like.")
-    global_wgt: float = _setting(1.0, "Weight of L_CTCVR in all models but esmm and naive_cvr.")
-    propensity_floor: float = _setting(
-        0.0, "Smallest propensity that an IPS or DR weight divides by; 0: a third of the click rate seen so far."
+    ctr_task_wgt: float = _loss(0.5, "w of w*L_CTR + (1-w)*(the rest), 0 to 1.", least=0, most=1)
+    ctr_tower_wgt: float = _loss(1.0, "Factor on L_CTR beside ctr_task_wgt.", least=0)
+    cvr_tower_wgt: float = _loss(1.0, "Factor on everything but L_CTR beside 1 - ctr_task_wgt.", least=0)
+    counterfactual_wgt: float = _loss(
+        0.1,
+        "Weight of what a model adds to L_CTCVR: IPS or DR risk and the like.",
+        least=0,
+        read_by=_models_with("counterfactual_wgt"),
     )
-    propensity_power: float = _setting(
-        0.0, "Above 0: weights are 1 / log2(1 + propensity)^this, which is smooth where the floor cuts."
+    global_wgt: float = _loss(
+        1.0, "Weight of L_CTCVR in all models but esmm and naive_cvr.", least=0, read_by=_models_with("global_wgt")
     )
-    propensity_from: str = _setting(
+    propensity_floor: float = _loss(
+        0.0,
+        "Smallest propensity that an IPS or DR weight divides by; 0: a third of the click rate seen so far.",
+        least=0,
+        below=1,
+    )
+    propensity_power: float = _loss(
+        0.0,
+        "Above 0: weights are 1 / log2(1 + propensity)^this, which is smooth where the floor cuts.",
+        least=0,
+        read_by=_WEIGHTED,
+    )
+    propensity_from: str = _loss(
         "",
         "CSV file of sample_id and pctr of the train split (as infer --split=train writes it) whose pctr are the "
         "propensities of training; empty: those of the model's own CTR tower.",
+        read_by=_WEIGHTED,
     )
-    propensity_normalize: str = _setting(
-        NONE, "Divide weighted sums by the impressions (none) or by the sum of weights (self: SNIPS).", (NONE, SELF)
+    propensity_normalize: str = _loss(
+        NONE,
+        "Divide weighted sums by the impressions (none) or by the sum of weights (self: SNIPS).",
+        choices=(NONE, SELF),
+        read_by=_NORMALIZED,
     )
 
-    balance_wgt: float = _setting(0.1, "Weight of the balance of propensities in ips_v2, dr_v2 and stable_dr.")
-    in_request_wgt: float = _setting(
-        0.0, "Weight of the listwise losses within requests, beside L_CTR and beside L_CTCVR; 0: none."
+    balance_wgt: float = _loss(
+        0.1,
+        "Weight of the balance of propensities in ips_v2, dr_v2 and stable_dr.",
+        least=0,
+        read_by=_models_with("balance_wgt"),
+    )
+    in_request_wgt: float = _loss(
+        0.0, "Weight of the listwise losses within requests, beside L_CTR and beside L_CTCVR; 0: none.", least=0
     )
 
-    negative_sampling_rate: float = _setting(
+    negative_sampling_rate: float = _loss(
         1.0,
         "Share of the impressions without click that the log kept, 0 excluded to 1: scores are corrected for it, in "
         "infer and export; metrics stay those of the log.",
+        above=0,
+        most=1,
     )
 
-    embedding_size: int = _setting(16, "Width of the embedding table.")
-    embedding_range: float = _setting(0.01, "Initial values of the table are uniform between minus and plus this.")
-    combiner: str = _setting(SUM, "How the weighted rows of a field with many values become one vector.", COMBINERS)
-    attention: str = _setting(
+    embedding_size: int = _model(16, "Width of the embedding table.", above=0)
+    embedding_range: float = _model(
+        0.01, "Initial values of the table are uniform between minus and plus this.", above=0
+    )
+    combiner: str = _model(
+        SUM, "How the weighted rows of a field with many values become one vector.", choices=COMBINERS
+    )
+    attention: str = _model(
         "",
         "HISTORY:CANDIDATE,...: attention of an impression's field over a context's field of kind many, beside its "
         "pooled vector, as 110_14:207; empty: none.",
     )
-    attention_length: int = _setting(100, "Ids of a history that attention looks at, the first ones; 0: all.")
-    deep_layers: tuple[int, ...] = _setting((256, 128), "Units of each tower's hidden layers, comma separated.")
-    dropout: tuple[float, ...] = _setting(
+    attention_length: int = _model(
+        100, "Ids of a history that attention looks at, the first ones; 0: all.", least=0, read_by={"attention": ANY}
+    )
+    deep_layers: tuple[int, ...] = _model((256, 128), "Units of each tower's hidden layers, comma separated.")
+    dropout: tuple[float, ...] = _model(
         (), "Drop rate (not keep rate) after each hidden layer of a tower, comma separated; empty: none."
     )
-    batch_norm: bool = _setting(
+    batch_norm: bool = _model(
         False,
         "Batch normalization before each activation; with --distribute=mirrored each GPU's moments are those of its "
         "own batch.",
     )
-    batch_norm_decay: float = _setting(0.9, "Decay of batch normalization's moving averages.")
-    group_layers: str = _setting(
+    batch_norm_decay: float = _model(
+        0.9, "Decay of batch normalization's moving averages.", least=0, below=1, read_by={"batch_norm": ANY}
+    )
+    group_layers: str = _model(
         OTHER_GROUPS + ":64,32",
         "group_towers: units of each group's layers, as user:256,128;item:64;*:32, * being all groups not named; "
         "a group left out goes to the towers without layers of its own.",
+        read_by={"backbone": (GROUP_TOWERS,)},
     )
-    cross_layers: int = _setting(2, "dcn: number of cross layers.")
-    cross_rank: int = _setting(32, "dcn: rank of each cross layer's matrix.")
-    behind_crosses: str = _setting(SHARED_EMBEDDING, "dcn: what stands between crosses and towers.", BEHIND_CROSSES)
-    num_experts: int = _setting(8, "mmoe: number of experts.")
-    expert_layers: tuple[int, ...] = _setting((16,), "mmoe and ple: units of each expert's layers.")
-    ple_levels: int = _setting(1, "ple: number of extraction levels.")
-    ple_shared_experts: int = _setting(2, "ple: experts that all tasks share, in each level.")
-    ple_task_experts: int = _setting(2, "ple: experts of each task, in each level.")
+    cross_layers: int = _model(2, "dcn: number of cross layers.", above=0, read_by=_CROSSES)
+    cross_rank: int = _model(32, "dcn: rank of each cross layer's matrix.", above=0, read_by=_CROSSES)
+    behind_crosses: str = _model(
+        SHARED_EMBEDDING, "dcn: what stands between crosses and towers.", choices=BEHIND_CROSSES, read_by=_CROSSES
+    )
+    num_experts: int = _model(
+        8, "mmoe: number of experts.", above=0, read_by={"backbone": (MMOE,), "behind_crosses": (MMOE,)}
+    )
+    expert_layers: tuple[int, ...] = _model(
+        (16,),
+        "mmoe and ple: units of each expert's layers.",
+        read_by={"backbone": (MMOE, PLE), "behind_crosses": (MMOE, PLE)},
+    )
+    ple_levels: int = _model(1, "ple: number of extraction levels.", above=0, read_by=_EXTRACTION)
+    ple_shared_experts: int = _model(
+        2, "ple: experts that all tasks share, in each level.", above=0, read_by=_EXTRACTION
+    )
+    ple_task_experts: int = _model(2, "ple: experts of each task, in each level.", above=0, read_by=_EXTRACTION)
 
-    optimizer: str = _setting(ADAM, "Optimizer of the dense weights.", OPTIMIZERS)
-    embedding_optimizer: str = _setting(
+    optimizer: str = _optimizer(ADAM, "Optimizer of the dense weights.", choices=OPTIMIZERS)
+    embedding_optimizer: str = _optimizer(
         LAZY_ADAM,
         "Optimizer of the embedding table. Adam touches the whole table in every step; all others only the rows "
         "of the batch.",
-        OPTIMIZERS,
+        choices=OPTIMIZERS,
     )
-    learning_rate: float = _setting(0.001, "Learning rate of the dense weights.")
-    embedding_learning_rate: float = _setting(0.0, "Learning rate of the embedding table; 0: learning_rate.")
-    warmup_steps: int = _setting(0, "Steps over which the learning rates rise linearly from 0.")
-    decay: str = _setting(NONE, "How the learning rates fall after the warm-up.", DECAYS)
-    decay_steps: int = _setting(
-        0, "Steps after which exponential decay has fallen once, linear and cosine wholly; 0: those of the whole run."
+    learning_rate: float = _optimizer(
+        0.0, "Learning rate of the dense weights; 0: what their optimizer does well with (Adam 0.001).", least=0
     )
-    decay_rate: float = _setting(0.5, "exponential: factor for each decay_steps; else: the part that is left at last.")
-    momentum: float = _setting(0.9, "Momentum.")
-    adam_beta1: float = _setting(0.9, "Adam and LazyAdam: decay of the first moment.")
-    adam_beta2: float = _setting(0.999, "Adam and LazyAdam: decay of the second moment.")
-    adam_epsilon: float = _setting(1e-8, "Adam and LazyAdam: added to the root of the second moment.")
-    initial_accumulator: float = _setting(0.1, "Adagrad and Ftrl: initial sum of squared gradients.")
-    ftrl_l1: float = _setting(0.0, "Ftrl: L1 strength.")
-    clip_norm: float = _setting(0.0, "Largest global norm of all gradients of a step together; 0: no clipping.")
-    l2_reg: float = _setting(0.0, "L2 on dense weights (biases excepted): l2_reg * sum(w^2)/2.")
-    embedding_l2_reg: float = _setting(0.0, "L2 on the distinct rows that a batch looks up: * sum(row^2)/2.")
+    embedding_learning_rate: float = _optimizer(
+        0.0,
+        "Learning rate of the embedding table; 0: learning_rate or, where that is 0 too, what its optimizer does well "
+        "with.",
+        least=0,
+    )
+    warmup_steps: int = _optimizer(0, "Steps over which the learning rates rise linearly from 0.", least=0)
+    decay: str = _optimizer(NONE, "How the learning rates fall after the warm-up.", choices=DECAYS)
+    decay_steps: int = _optimizer(
+        0,
+        "Steps after which exponential decay has fallen once, linear and cosine wholly; 0: those of the whole run.",
+        least=0,
+        read_by=_FALLING,
+    )
+    decay_rate: float = _optimizer(
+        0.5,
+        "exponential: factor for each decay_steps; else: the part that is left at last.",
+        above=0,
+        most=1,
+        read_by=_FALLING,
+    )
+    momentum: float = _optimizer(0.9, "Momentum.", least=0, below=1, read_by=_either(MOMENTUM))
+    adam_beta1: float = _optimizer(
+        0.9, "Adam and LazyAdam: decay of the first moment.", least=0, below=1, read_by=_either(ADAM, LAZY_ADAM)
+    )
+    adam_beta2: float = _optimizer(
+        0.999, "Adam and LazyAdam: decay of the second moment.", least=0, below=1, read_by=_either(ADAM, LAZY_ADAM)
+    )
+    adam_epsilon: float = _optimizer(
+        1e-8, "Adam and LazyAdam: added to the root of the second moment.", above=0, read_by=_either(ADAM, LAZY_ADAM)
+    )
+    initial_accumulator: float = _optimizer(
+        0.0,
+        "Adagrad and Ftrl: initial sum of squared gradients; 0: what does well, for the table and for dense weights.",
+        least=0,
+        read_by=_either(ADAGRAD, FTRL),
+    )
+    ftrl_l1: float = _optimizer(0.0, "Ftrl: L1 strength.", least=0, read_by=_either(FTRL))
+    clip_norm: float = _optimizer(
+        0.0, "Largest global norm of all gradients of a step together; 0: no clipping.", least=0
+    )
+    l2_reg: float = _loss(0.0, "L2 on dense weights (biases excepted): l2_reg * sum(w^2)/2.", least=0)
+    embedding_l2_reg: float = _loss(0.0, "L2 on the distinct rows that a batch looks up: * sum(row^2)/2.", least=0)
 
-    precision: str = _setting(FLOAT32, "Type that experts and towers compute in; weights stay float32.", PRECISIONS)
-    embedding_device: str = _setting(
+    precision: str = _model(
+        FLOAT32, "Type that experts and towers compute in; weights stay float32.", choices=PRECISIONS
+    )
+    embedding_device: str = _model(
         AUTO,
         "Memory in which training keeps the embedding table and its optimizer's state. auto: a GPU's where there is "
         "one, or the parameter servers'.",
-        DEVICES,
+        choices=DEVICES,
     )
 
     def __post_init__(self) -> None:
         for name, kind in (("deep_layers", int), ("dropout", float), ("expert_layers", int)):
             object.__setattr__(self, name, self._tuple(name, kind))
-        for field in dataclasses.fields(self):
-            choices = field.metadata["choices"]
-            if choices and getattr(self, field.name) not in choices:
-                raise ValueError(f"{field.name} {getattr(self, field.name)!r}: allowed are {', '.join(choices)}")
-        self._check_numbers()
+        for name, allowed in settings.refused(self):
+            raise ValueError(f"{name} {getattr(self, name)!r}: {allowed}")
         self._check_layers()
+
+    @property
+    def dense_learning_rate(self) -> float:
+        """Learning rate of the dense weights before warm-up and decay."""
+        return self.learning_rate or optimizer_defaults.DENSE[self.optimizer].rate
 
     @property
     def table_learning_rate(self) -> float:
         """Learning rate of the embedding table before warm-up and decay."""
-        return self.embedding_learning_rate or self.learning_rate
+        return (
+            self.embedding_learning_rate
+            or self.learning_rate
+            or optimizer_defaults.TABLE[self.embedding_optimizer].rate
+        )
+
+    def accumulator(self, name: str, of_table: bool) -> float:
+        """What sums of squared gradients begin with in an optimizer of this name."""
+        defaults = optimizer_defaults.TABLE if of_table else optimizer_defaults.DENSE
+        return self.initial_accumulator or defaults[name].accumulator
 
     def for_run(self, steps: int) -> Hyperparameters:
         """The settings with `decay_steps` of a run of so many steps, where they were left open."""
@@ -286,17 +351,6 @@ class Hyperparameters:
             return _numbers(value, kind)
         except (TypeError, ValueError) as error:
             raise ValueError(f"{name} {value!r}: numbers separated by commas are needed") from error
-
-    def _check_numbers(self) -> None:
-        for name in _POSITIVE:
-            self._demand(name, getattr(self, name) > 0, "more than 0")
-        for name in _AT_LEAST_0:
-            self._demand(name, getattr(self, name) >= 0, "0 or more")
-        for name in _BELOW_1:
-            self._demand(name, 0 <= getattr(self, name) < 1, "0 or more, less than 1")
-        self._demand("decay_rate", self.decay_rate <= 1, "more than 0, at most 1")
-        self._demand("negative_sampling_rate", 0 < self.negative_sampling_rate <= 1, "more than 0, at most 1")
-        self._demand("ctr_task_wgt", 0 <= self.ctr_task_wgt <= 1, "0 to 1")
 
     def _check_layers(self) -> None:
         try:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import tensorflow as tf
 
+from model_fn import initial
 from model_fn.hyperparameters import FLOAT16, Hyperparameters
 from model_fn.representation import Representation
 
@@ -34,7 +36,7 @@ class Layers:
     kernels: list[tf.Variable] = dataclasses.field(default_factory=list)
     updates: list[tf.Operation] = dataclasses.field(default_factory=list)
 
-    def linear(self, inputs: Representation, units: int, name: str, heads: int = 1) -> tf.Tensor:
+    def linear(self, inputs: Representation, units: int, name: str, heads: int = 1, start: float = 0.0) -> tf.Tensor:
         """Linear layer, its context part computed once a request.
 
         Args:
@@ -42,13 +44,14 @@ class Layers:
             units: columns of the output.
             name: variable scope.
             heads: how many layers stand side by side in it; each is initialized as if it were alone.
+            start: what the bias begins with.
 
         Returns:
             [impressions, units], or [requests, units] if the inputs have no impression part.
         """
         limit = math.sqrt(6.0 / (inputs.width + units / heads))
         with tf.compat.v1.variable_scope(name):
-            shared = self._weights("bias", [units], 0.0)
+            shared = self._lowered(_variable("bias", [units], tf.constant_initializer(start)))
             if inputs.context is not None:
                 shared += self._product("context_kernel", inputs.context, units, limit)
             if inputs.impression is None:
@@ -101,9 +104,9 @@ class Layers:
             for name, part in zip(names, tf.split(rows, len(names), axis=1), strict=True)
         ]
 
-    def logit(self, inputs: Representation, name: str) -> tf.Tensor:
-        """Last layer of a tower: float32 [impressions]."""
-        column = self._raised(self.linear(inputs, 1, f"{name}/logit"))
+    def logit(self, inputs: Representation, name: str, start: float = 0.0) -> tf.Tensor:
+        """Last layer of a tower, whose bias begins at `start`: float32 [impressions]."""
+        column = self._raised(self.linear(inputs, 1, f"{name}/logit", start=start))
         if inputs.impression is None:
             column = inputs.requests.to_impressions(column)
         return tf.squeeze(column, 1)
@@ -132,15 +135,9 @@ class Layers:
         return FLOAT16_GRADIENT_SCALE if self.settings.precision == FLOAT16 else 1.0
 
     def _product(self, name: str, rows: tf.Tensor, units: int, limit: float) -> tf.Tensor:
-        kernel = self._weights(name, [int(rows.shape[1]), units], limit)
-        return tf.matmul(self._lowered(rows), kernel)
-
-    def _weights(self, name: str, shape: list[int], limit: float) -> tf.Tensor:
-        initializer = tf.compat.v1.random_uniform_initializer(-limit, limit) if limit else tf.zeros_initializer()
-        variable = tf.compat.v1.get_variable(name, shape, initializer=initializer, use_resource=True)
-        if limit:
-            self.kernels.append(variable)
-        return self._lowered(variable)
+        kernel = _variable(name, [int(rows.shape[1]), units], initial.uniform(limit, name))
+        self.kernels.append(kernel)
+        return tf.matmul(self._lowered(rows), self._lowered(kernel))
 
     def _lowered(self, values: tf.Tensor) -> tf.Tensor:
         """Values in the type that layers compute in; inside the layers they are in it already."""
@@ -171,6 +168,10 @@ class Layers:
     def _follow(self, moving: tf.Variable, value: tf.Tensor) -> None:
         step = (1.0 - self.settings.batch_norm_decay) * (tf.stop_gradient(value) - moving)
         self.updates.append(moving.assign_add(step))
+
+
+def _variable(name: str, shape: list[int], initializer: Any) -> tf.Variable:
+    return tf.compat.v1.get_variable(name, shape, initializer=initializer, use_resource=True)
 
 
 def _moving(name: str, shape: list[int], start: float, trainable: bool) -> tf.Variable:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 
@@ -14,7 +14,7 @@ from model_fn import backbones, embedding
 from model_fn.hyperparameters import Hyperparameters
 from model_fn.layers import Layers
 from model_fn.losses import Logits, log_sigmoid
-from model_fn.models import MODELS
+from model_fn.models import COUNTERFACTUAL, CTR, CVR, IMPUTATION, MODELS, TEACHER
 from model_fn.representation import Features, Representation, Requests
 
 
@@ -66,17 +66,49 @@ def scores(found: Logits, negative_sampling_rate: float = 1.0) -> dict[str, tf.T
     }
 
 
+def start_logits(impressions: int, clicks: int, conversions: int) -> dict[str, float]:
+    """What the bias of each tower's logit begins with: the rate in the log of what the tower predicts.
+
+    From 0, which is a rate of a half, the first hundreds of steps would only bring every logit down to it.
+    """
+    conversion = math.log((conversions + 0.5) / (clicks - conversions + 0.5))
+    return {
+        CTR: math.log((clicks + 0.5) / (impressions - clicks + 0.5)),
+        **dict.fromkeys((CVR, IMPUTATION, TEACHER), conversion),
+        COUNTERFACTUAL: -conversion,
+    }
+
+
 def build(
-    features: Features, schema: Schema, vocabulary_size: int, settings: Hyperparameters, training: bool
+    features: Features,
+    schema: Schema,
+    vocabulary_size: int,
+    settings: Hyperparameters,
+    training: bool,
+    starts: Mapping[str, float] | None = None,
+    partitions: int = 1,
 ) -> Network:
-    """As `logits`, with what training needs."""
+    """As `logits`, with what training needs.
+
+    Args:
+        features: see `logits`, as for the next four.
+        schema: see there.
+        vocabulary_size: see there.
+        settings: of the model.
+        training: see there.
+        starts: what the logits' biases begin with, by tower; 0 unless given.
+        partitions: parts of the embedding table.
+    """
+    starts = starts or {}
     tasks = MODELS[settings.model].towers
     with tf.compat.v1.variable_scope("model", reuse=tf.compat.v1.AUTO_REUSE):
-        embedded = embedding.embed(features, schema, vocabulary_size, settings, training)
+        embedded = embedding.embed(features, schema, vocabulary_size, settings, training, partitions)
         layers = Layers(settings, training)
         inputs = backbones.tower_inputs(embedded, schema, settings, layers, tasks)
         tops = zip(tasks, _tops(inputs, layers, tasks), strict=True)
-        made = Logits.of_towers({task: layers.logit(top, f"towers/{task}") for task, top in tops})
+        made = Logits.of_towers(
+            {task: layers.logit(top, f"towers/{task}", starts.get(task, 0.0)) for task, top in tops}
+        )
     return Network(made, embedded.requests, embedded.looked_up, layers.kernels, layers.updates)
 
 

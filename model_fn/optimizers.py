@@ -7,12 +7,14 @@ parameter servers hold the slots beside the weights.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import tensorflow as tf
 
-from model_fn import hyperparameters
+from model_fn import hyperparameters, optimizer_defaults, sync_gradients
 from model_fn.embedding import TABLE
 from model_fn.hyperparameters import Hyperparameters
+from model_fn.sync_gradients import Exchange
 
 MOMENTS = "moments"
 _SLOW_ADAGRAD = ("2.20.", "2.21.")
@@ -51,7 +53,8 @@ class LazyAdam(DistinctRows, tf.compat.v1.train.AdamOptimizer):
             rows, width = var.shape
             shape = tf.TensorShape([rows, 2 * width])
             zeros = tf.zeros_initializer()
-            self._get_or_make_slot_with_initializer(var, zeros, shape, var.dtype.base_dtype, MOMENTS, self._name)
+            slot = self._get_or_make_slot_with_initializer(var, zeros, shape, var.dtype.base_dtype, MOMENTS, self._name)
+            _widen_saved_part(slot, 2 * width)
 
     def _resource_apply_sparse(self, grad: tf.Tensor, var: tf.Variable, indices: tf.Tensor) -> tf.Operation:
         beta1_power, beta2_power = self._get_beta_accumulators()
@@ -147,21 +150,32 @@ def _scatter_update(slot: tf.Variable, indices: tf.Tensor, rows: tf.Tensor) -> t
     return tf.raw_ops.ResourceScatterUpdate(resource=slot.handle, indices=indices, updates=rows)
 
 
+def _widen_saved_part(slot: tf.Variable, width: int) -> None:
+    """Says of a slot that is wider than its part of the table how a checkpoint puts the parts together."""
+    part = slot._save_slice_info
+    if part is not None:
+        rows, (offset, *_), (size, *_) = part.full_shape[0], part.var_offset, part.var_shape
+        info = tf.Variable.SaveSliceInfo(part.full_name, [rows, width], [offset, 0], [size, width])
+        slot._set_save_slice_info(info)
+
+
 def make_optimizer(
-    name: str, learning_rate: tf.Tensor | float, settings: Hyperparameters
+    name: str, learning_rate: tf.Tensor | float, settings: Hyperparameters, of_table: bool = False
 ) -> tf.compat.v1.train.Optimizer:
     """The optimizer of that name (`hyperparameters.OPTIMIZERS`)."""
-    betas = (settings.adam_beta1, settings.adam_beta2, settings.adam_epsilon)
-    start = settings.initial_accumulator
     makers: dict[str, Callable[[], tf.compat.v1.train.Optimizer]] = {
-        hyperparameters.ADAM: lambda: tf.compat.v1.train.AdamOptimizer(learning_rate, *betas),
-        hyperparameters.LAZY_ADAM: lambda: LazyAdam(learning_rate, *betas),
-        hyperparameters.ADAGRAD: lambda: RowAdagrad(learning_rate, start),
-        hyperparameters.MOMENTUM: lambda: RowMomentum(learning_rate, settings.momentum),
-        hyperparameters.FTRL: lambda: RowFtrl(learning_rate, start, settings.ftrl_l1),
-        hyperparameters.SGD: lambda: tf.compat.v1.train.GradientDescentOptimizer(learning_rate),
+        optimizer_defaults.ADAM: lambda: tf.compat.v1.train.AdamOptimizer(learning_rate, *_decays(settings)),
+        optimizer_defaults.LAZY_ADAM: lambda: LazyAdam(learning_rate, *_decays(settings)),
+        optimizer_defaults.ADAGRAD: lambda: RowAdagrad(learning_rate, settings.accumulator(name, of_table)),
+        optimizer_defaults.MOMENTUM: lambda: RowMomentum(learning_rate, settings.momentum),
+        optimizer_defaults.FTRL: lambda: RowFtrl(learning_rate, settings.accumulator(name, of_table), settings.ftrl_l1),
+        optimizer_defaults.SGD: lambda: tf.compat.v1.train.GradientDescentOptimizer(learning_rate),
     }
     return makers[name]()
+
+
+def _decays(settings: Hyperparameters) -> tuple[float, float, float]:
+    return settings.adam_beta1, settings.adam_beta2, settings.adam_epsilon
 
 
 def schedule(global_step: tf.Tensor, settings: Hyperparameters) -> tf.Tensor:
@@ -183,7 +197,11 @@ def schedule(global_step: tf.Tensor, settings: Hyperparameters) -> tf.Tensor:
 
 
 def train_op(
-    loss: tf.Tensor, settings: Hyperparameters, updates: Sequence[tf.Operation], first_step: int = 0
+    loss: tf.Tensor,
+    settings: Hyperparameters,
+    updates: Sequence[tf.Operation],
+    first_step: int = 0,
+    exchange: Exchange | None = None,
 ) -> tf.Operation:
     """One step: gradients of all trainable variables, clipping, both optimizers, and the global step.
 
@@ -192,14 +210,23 @@ def train_op(
         settings: optimizers, rates, schedule, clipping.
         updates: ops that belong to the step as well.
         first_step: global step at which the schedule begins.
+        exchange: with other processes, the chief of which applies the gradients of all; None: each its own.
     """
     global_step = tf.compat.v1.train.get_or_create_global_step()
     factor = schedule(global_step - first_step, settings)
     # Dense gradients leave no row out: there LazyAdam is Adam.
-    name = hyperparameters.ADAM if settings.optimizer == hyperparameters.LAZY_ADAM else settings.optimizer
-    dense = make_optimizer(name, settings.learning_rate * factor, settings)
-    table = make_optimizer(settings.embedding_optimizer, settings.table_learning_rate * factor, settings)
+    name = optimizer_defaults.ADAM if settings.optimizer == optimizer_defaults.LAZY_ADAM else settings.optimizer
+    dense = make_optimizer(name, settings.dense_learning_rate * factor, settings)
+    table = make_optimizer(settings.embedding_optimizer, settings.table_learning_rate * factor, settings, True)
     pairs = dense.compute_gradients(loss, tf.compat.v1.trainable_variables())
+    _summarize(pairs, factor, settings)
+    if exchange is not None:
+        with tf.control_dependencies(updates):
+            updates = exchange.push(sync_gradients.present(pairs))
+        with tf.control_dependencies(updates):
+            if exchange.index:
+                return exchange.wait()
+            pairs = exchange.take(sync_gradients.present(pairs))
     if settings.clip_norm:
         pairs = clip(pairs, settings.clip_norm)
     of_table = [pair for pair in pairs if is_table(pair[1])]
@@ -208,12 +235,47 @@ def train_op(
         return tf.group(table.apply_gradients(of_table), dense.apply_gradients(of_dense, global_step))
 
 
+def _summarize(pairs: Sequence[tuple], factor: tf.Tensor, settings: Hyperparameters) -> None:
+    """Learning rates and gradient norms before clipping, for TensorBoard; computed in the steps that it shows."""
+    summary = tf.compat.v1.summary
+    summary.scalar("rate/dense", settings.dense_learning_rate * factor)
+    summary.scalar("rate/table", settings.table_learning_rate * factor)
+    summary.scalar("gradient_norm/all", global_norm([gradient for gradient, _ in pairs]))
+    summary.scalar("gradient_norm/table", global_norm([gradient for gradient, one in pairs if is_table(one)]))
+
+
 def clip(pairs: Sequence[tuple], largest: float) -> list[tuple]:
-    """Gradients scaled down so that their global norm is at most `largest`."""
-    gradients, _ = tf.clip_by_global_norm([gradient for gradient, _ in pairs], largest)
-    return [(gradient, variable) for gradient, (_, variable) in zip(gradients, pairs, strict=True)]
+    """Gradients scaled down so that their global norm, that of all replicas' sums, is at most `largest`."""
+    gradients = [gradient for gradient, _ in pairs]
+    clipped, _ = tf.clip_by_global_norm(gradients, largest, global_norm(gradients))
+    return [(gradient, variable) for gradient, (_, variable) in zip(clipped, pairs, strict=True)]
+
+
+def global_norm(gradients: Sequence[tf.Tensor | tf.IndexedSlices | None]) -> tf.Tensor:
+    """Norm of the gradients that a step applies: scalar.
+
+    Replicas' gradients are added when they are applied. A norm of each replica's own would clip each by another factor.
+    """
+    present = [gradient for gradient in gradients if gradient is not None]
+    context = tf.distribute.get_replica_context()
+    if tf.distribute.get_strategy().num_replicas_in_sync == 1 or context is None:
+        return tf.linalg.global_norm(present)
+    return context.merge_call(_joint_norm, args=(present,))
+
+
+def _joint_norm(strategy: tf.distribute.Strategy, gradients: Sequence[Any]) -> tf.Tensor:
+    parts = (strategy.experimental_local_results(gradient) for gradient in gradients)
+    return tf.linalg.global_norm([_sum_of_replicas(part) for part in parts])
+
+
+def _sum_of_replicas(parts: Sequence[tf.Tensor | tf.IndexedSlices]) -> tf.Tensor:
+    """Sum of the same gradient of each replica; of sparse ones the rows that any has: their order is of no matter."""
+    if not isinstance(parts[0], tf.IndexedSlices):
+        return tf.add_n(parts)
+    rows, places = tf.unique(tf.concat([part.indices for part in parts], 0))
+    return tf.math.unsorted_segment_sum(tf.concat([part.values for part in parts], 0), places, tf.size(rows))
 
 
 def is_table(variable: tf.Variable) -> bool:
-    """Whether a variable is the embedding table."""
-    return variable.name.split("/")[-1].split(":")[0] == TABLE
+    """Whether a variable is the embedding table, or a part of it."""
+    return TABLE in variable.op.name.split("/")[-2:]

@@ -19,8 +19,8 @@ from trainer.options import EVAL, EXPORT, INFER, REPORT, Options
 from trainer.terminal import StoppedError
 
 command_line.define()
-flags.adopt_module_key_flags(command_line)
 
+_HELP = ("--help", "-help", "--helpshort", "-helpshort")
 _EXPECTED_ERRORS = (ValueError, OSError)
 # What shells add to a signal's number.
 _SIGNALLED = 128
@@ -32,6 +32,9 @@ def main() -> None:
 
 
 def _parse(arguments: list[str]) -> list[str]:
+    if any(argument in _HELP for argument in arguments[1:]):
+        print(f"{__doc__}\n{command_line.help_text()}")
+        sys.exit(0)
     try:
         return flags.FLAGS(arguments)
     except (flags.Error, OSError) as error:
@@ -45,6 +48,8 @@ def _run(arguments: list[str]) -> None:
     verbosity = flags.FLAGS.verbosity if flags.FLAGS["verbosity"].present else terminal.QUIET
     try:
         options, hyperparameters = command_line.options(), command_line.hyperparameters()
+        for line in command_line.without_effect():
+            terminal.say(line)
         _run_task(options, hyperparameters, verbosity)
     except _EXPECTED_ERRORS as error:
         print(f"trainer: {terminal.shown(str(error))}", file=sys.stderr)

@@ -42,6 +42,10 @@ _POLL_SECONDS = 0.5
 # A process whose port answers no more for so long is dead.
 _PATIENCE = 8.0
 _CONNECT_SECONDS = 2.0
+# A process that was never there is waited for, which is said after so many seconds and again after twice as many, up to
+# an hour.
+_FIRST_WORD = 20.0
+_LONGEST_SILENCE = 3600.0
 
 
 class ClusterError(ValueError):
@@ -162,7 +166,7 @@ class RunState:
 
 
 class Watch:
-    """Looks at the ports of other processes in a thread.
+    """Looks at the ports of other processes in a thread, and says which of them it has waited for in vain.
 
     Args:
         addresses: title and host:port of each.
@@ -173,6 +177,8 @@ class Watch:
         self._addresses = addresses
         self._on_death = on_death
         self._seen: dict[str, float] = {}
+        self._silence = _FIRST_WORD
+        self._next_word = time.monotonic() + self._silence
         self._ends = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -183,12 +189,9 @@ class Watch:
     def __exit__(self, *unused: object) -> None:
         self._ends.set()
 
-    def missing(self) -> list[str]:
-        """Titles of the processes that were never there."""
-        return [title for title, _ in self._addresses if title not in self._seen]
-
     def _run(self) -> None:
         while not self._ends.wait(_POLL_SECONDS):
+            self._speak()
             for title, address in self._addresses:
                 now = time.monotonic()
                 if _answers(address):
@@ -196,6 +199,14 @@ class Watch:
                 elif now - self._seen.get(title, now) > _PATIENCE and not self._ends.is_set():
                     self._on_death(title)
                     return
+
+    def _speak(self) -> None:
+        absent = [f"{title} ({address})" for title, address in self._addresses if title not in self._seen]
+        if not absent or time.monotonic() < self._next_word:
+            return
+        say(f"waiting for {', '.join(absent)}: not there yet; start it, or stop this process and all others")
+        self._silence = min(2 * self._silence, _LONGEST_SILENCE)
+        self._next_word = time.monotonic() + self._silence
 
 
 def _answers(address: str) -> bool:

@@ -22,6 +22,7 @@ from features.vocabulary import UNKNOWN, Vocabulary
 from model_fn import estimator as tf_estimator
 from model_fn.embedding import TABLE
 from model_fn.hyperparameters import Hyperparameters
+from model_fn.optimizer_defaults import ADAGRAD
 from trainer import checkpoint_rows, own_vocabulary, training_graph, translation
 from trainer import model_dir as saved_settings
 from trainer.checkpoint_rows import Rows
@@ -30,7 +31,6 @@ from trainer.terminal import say
 v1 = tf.compat.v1
 
 _CHECKPOINT = "model.ckpt"
-_ADAGRAD = "Adagrad"
 _OWN = (v1.GraphKeys.GLOBAL_STEP, "input/")
 
 
@@ -111,8 +111,7 @@ def write_checkpoint(
         variables = {variable.op.name: variable for variable in v1.global_variables()}
         with v1.Session(graph=graph, config=v1.ConfigProto(device_count={"GPU": 0})) as session:
             session.run(v1.global_variables_initializer())
-            floor = params["hyperparameters"].initial_accumulator
-            _Carrier(session, before, known, accumulator_decay, floor).carry(variables)
+            _Carrier(session, before, known, accumulator_decay, params["hyperparameters"]).carry(variables)
             tf.io.gfile.makedirs(model_dir)
             v1.train.Saver(variables).save(session, os.path.join(model_dir, _CHECKPOINT), global_step=0)
 
@@ -121,12 +120,12 @@ class _Carrier:
     """Carries the tensors of a checkpoint into the variables of a session."""
 
     def __init__(
-        self, session: Any, before: Predecessor, known: Vocabulary, accumulator_decay: float, initial: float
+        self, session: Any, before: Predecessor, known: Vocabulary, accumulator_decay: float, settings: Hyperparameters
     ) -> None:
         self._session = session
         self._before = before
         self._known = known
-        self._decay, self._initial_accumulator = accumulator_decay, np.float32(initial)
+        self._decay, self._settings = accumulator_decay, settings
         self._new_ids = translation.id_map(before.vocabulary, known)
         self._updates: dict[str, tuple[tf.Tensor, tf.Tensor, tf.Operation]] = {}
 
@@ -170,9 +169,10 @@ class _Carrier:
             self._scatter(name, variable, unused, np.zeros((len(unused), width), np.float32))
 
     def _decayed(self, name: str, value: np.ndarray) -> np.ndarray:
-        if self._decay == 1.0 or not name.split("/")[-1].startswith(_ADAGRAD):
+        if self._decay == 1.0 or not name.split("/")[-1].startswith(ADAGRAD):
             return value
-        return np.maximum(value * np.float32(self._decay), self._initial_accumulator)
+        floor = self._settings.accumulator(ADAGRAD, of_table=TABLE in name.split("/"))
+        return np.maximum(value * np.float32(self._decay), np.float32(floor))
 
     def _scatter(self, name: str, variable: tf.Variable, ids: np.ndarray, rows: np.ndarray) -> None:
         if name not in self._updates:

@@ -13,7 +13,7 @@ import tensorflow as tf
 from features import names
 from input_fn import dataset, files
 from model_fn import estimator as tf_estimator
-from trainer import evaluation_report, evaluations, signals
+from trainer import evaluation_report, evaluations, signals, slicing
 from trainer.data_dir import DataDir
 from trainer.exporters import VersionExporter
 from trainer.options import BEST, FINAL, Options
@@ -66,7 +66,7 @@ class Evaluator:
             return
         for number, split in enumerate(self._paths):
             result = self._evaluate_split(checkpoint, split)
-            evaluation_report.write(self._options.model_dir, split, result)
+            evaluation_report.write(self._options.model_dir, split, result, slicing.describe(result, self._data))
             say(evaluation_report.summary(result) + (f"  ({split})" if len(self._paths) > 1 else ""))
             if number == 0:
                 self._keep(checkpoint, step, result)

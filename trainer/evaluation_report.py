@@ -7,7 +7,7 @@ import io
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,13 +25,18 @@ _SHOWN = ("ctr_auc", "cvr_auc", "ctcvr_auc", "ctr_calibration", "ctcvr_calibrati
 _SHOWN_WEIGHTED = tuple(map(evaluation.weighted, _SHOWN))
 
 
-def write(model_dir: str, split: str, result: Mapping[str, Any]) -> str:
+# By field, its slices: each has `slicing.VALUE`, counts and metrics by name.
+Slices = Mapping[str, Sequence[Mapping[str, Any]]]
+
+
+def write(model_dir: str, split: str, result: Mapping[str, Any], slices: Slices) -> str:
     """Writes eval.json and the pictures of an evaluation into model_dir; another split than test has its name in them.
 
     Args:
         model_dir: gets the files.
         split: that was evaluated.
         result: what `Estimator.evaluate` gave.
+        slices: of the evaluation.
 
     Returns:
         Path of the JSON file. Metrics that the data do not determine are left out of it.
@@ -39,7 +44,7 @@ def write(model_dir: str, split: str, result: Mapping[str, Any]) -> str:
     tables = {task: np.asarray(result[calibration_table_name(task)]) for task in evaluation.TASKS}
     suffix = _suffix(split)
     path = path_of(model_dir, split)
-    write_whole(path, json.dumps(_description(split, result, tables), indent=1) + "\n")
+    write_whole(path, json.dumps(_description(split, result, tables, slices), indent=1) + "\n")
     for task, table in tables.items():
         write_whole(os.path.join(model_dir, f"calibration_{task}{suffix}.svg"), calibration_picture(task, table))
     return path
@@ -64,6 +69,7 @@ class Evaluated:
         impressions: evaluated.
         metrics: by name, those that the data determine.
         calibration: for each task its table by decile, float64 [up to 10, 3], columns as named in `score_histogram`.
+        slices: by field, its values with their counts and metrics.
     """
 
     split: str
@@ -71,6 +77,7 @@ class Evaluated:
     impressions: int
     metrics: dict[str, float]
     calibration: dict[str, np.ndarray]
+    slices: dict[str, list[dict[str, Any]]]
 
 
 def read(model_dir: str, split: str) -> Evaluated:
@@ -86,7 +93,9 @@ def read(model_dir: str, split: str) -> Evaluated:
         found = json.loads(read_bytes(path))
         tables = {task: _table(rows) for task, rows in found.pop("calibration").items()}
         split, step, impressions = (found.pop(name) for name in ("split", "global_step", "impressions"))
-        return Evaluated(split, step, impressions, found, tables)
+        # An evaluation of before there were slices has none.
+        slices = found.pop("slices", {})
+        return Evaluated(split, step, impressions, found, tables, slices)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: damaged or of another release ({error!r}); run --task_type=eval again") from error
 
@@ -114,11 +123,14 @@ def _scalars(result: Mapping[str, Any]) -> dict[str, float]:
     return {name: float(value) for name, value in result.items() if np.ndim(value) == 0 and name != "global_step"}
 
 
-def _description(split: str, result: Mapping[str, Any], tables: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def _description(
+    split: str, result: Mapping[str, Any], tables: Mapping[str, np.ndarray], slices: Slices
+) -> dict[str, Any]:
     found: dict[str, Any] = {"split": split, "global_step": int(result["global_step"])}
     found["impressions"] = impressions(result)
     found |= dict(sorted(evaluation.present(_scalars(result)).items()))
-    return found | {"calibration": {task: _rows(table) for task, table in tables.items()}}
+    found |= {"calibration": {task: _rows(table) for task, table in tables.items()}}
+    return found | ({"slices": slices} if slices else {})
 
 
 def _rows(table: np.ndarray) -> list[dict[str, float]]:

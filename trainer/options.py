@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
-from typing import Any
 
 from features import names
 from input_fn.options import InputOptions
+from model_fn import settings
 from model_fn.evaluation import Evaluation, weighted
+from model_fn.settings import ANY
 from serving.export_options import SAMPLE_REQUESTS, WARM_UPS, ExportOptions
 
 TRAIN = "train"
@@ -52,8 +54,14 @@ def _words(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(filter(None, (word.strip() for word in text.split(",")))))
 
 
-def _setting(default: Any, help: str, choices: tuple[str, ...] = ()) -> Any:
-    return dataclasses.field(default=default, metadata={"help": help, "choices": choices})
+_TRAINING = {"task_type": (TRAIN,)}
+
+_what = functools.partial(settings.setting, group="What to do, and where")
+_data = functools.partial(settings.setting, group="Reading the data")
+_start = functools.partial(settings.setting, group="Where training starts")
+_saving = functools.partial(settings.setting, group="What training shows and keeps")
+_evaluation = functools.partial(settings.setting, group="Evaluation")
+_result = functools.partial(settings.setting, group="Scores, exports, reports")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,87 +72,154 @@ class Options:
         ValueError: with the setting's name, its value and what is allowed.
     """
 
-    task_type: str = _setting(TRAIN, "What to do.", TASK_TYPES)
-    data_dir: str = _setting("", "Folder that python -m preprocess made. Local or remote.")
-    model_dir: str = _setting(
+    task_type: str = _what(TRAIN, "What to do.", choices=TASK_TYPES)
+    data_dir: str = _what("", "Folder that python -m preprocess made. Local or remote.")
+    model_dir: str = _what(
         "",
         "Folder of checkpoints, settings, TensorBoard events, eval.json and pictures; report: one or several, comma "
         "separated.",
     )
 
-    batch_size: int = _setting(InputOptions.batch_size, "Impressions in a batch, nearly: it holds whole pieces.")
-    max_impressions_per_context: int = _setting(
+    batch_size: int = _data(InputOptions.batch_size, "Impressions in a batch, nearly: it holds whole pieces.")
+    max_impressions_per_context: int = _data(
         InputOptions.max_impressions_per_context,
         "Training cuts requests into pieces of at most so many impressions and spreads them over batches, so that a "
         "batch mixes contexts; 0: whole requests.",
+        read_by=_TRAINING,
     )
-    shuffle_buffer: int = _setting(InputOptions.shuffle_buffer, "Records that training draws the next one from.")
-    num_epochs: int = _setting(InputOptions.num_epochs, "Passes over the train split, those before a resume included.")
-    max_steps: int = _setting(0, "Stop at this global step; 0: when the epochs are over.")
-    seed: int = _setting(1, "Of weights, dropout and the order of the data. With --num_threads=1 a run is repeatable.")
-    num_threads: int = _setting(0, "Threads of the model and as many of the input; 0: one a core.")
-    distribute: str = _setting(NO_DISTRIBUTION, "mirrored: all GPUs of this machine.", DISTRIBUTIONS)
+    shuffle_buffer: int = _data(
+        InputOptions.shuffle_buffer, "Records that training draws the next one from.", read_by=_TRAINING
+    )
+    num_epochs: int = _data(
+        InputOptions.num_epochs, "Passes over the train split, those before a resume included.", read_by=_TRAINING
+    )
+    max_steps: int = _data(0, "Stop at this global step; 0: when the epochs are over.", least=0, read_by=_TRAINING)
+    seed: int = _what(1, "Of weights, dropout and the order of the data. With --num_threads=1 a run is repeatable.")
+    num_threads: int = _what(0, "Threads of the model and as many of the input; 0: one a core.")
+    distribute: str = _what(
+        NO_DISTRIBUTION, "mirrored: all GPUs of this machine.", choices=DISTRIBUTIONS, read_by=_TRAINING
+    )
 
-    clear_existing_model: bool = _setting(False, "train: delete model_dir first.")
-    warm_start_from: str = _setting("", "train: model_dir of a model of the same settings whose weights to start from.")
-    continue_from: str = _setting(
+    sync_replicas: bool = _what(
+        False,
+        "In a cluster of TF_CONFIG: a step is one of all processes that train, whose gradients the chief applies "
+        "together; else each applies its own.",
+        read_by=_TRAINING,
+    )
+
+    clear_existing_model: bool = _start(False, "train: delete model_dir first.", read_by=_TRAINING)
+    warm_start_from: str = _start(
+        "", "train: model_dir of a model of the same settings whose weights to start from.", read_by=_TRAINING
+    )
+    continue_from: str = _start(
         "",
         "train: model_dir of the model of the day before, to go on from: weights, optimizer's state and table rows by "
         "key, whatever vocabulary data_dir has. Settings that are not named are its.",
+        read_by=_TRAINING,
     )
-    accumulator_decay: float = _setting(
+    accumulator_decay: float = _start(
         1.0,
         "train with --continue_from: factor on Adagrad's accumulators: else months of data stop all learning.",
+        above=0,
+        most=1,
+        read_by={"continue_from": ANY},
     )
-    validate_first: bool = _setting(
-        False, "train with --continue_from: score the new data by the old model first (progressive.json)."
+    validate_first: bool = _start(
+        False,
+        "train with --continue_from: score the new data by the old model first (progressive.json).",
+        read_by={"continue_from": ANY},
     )
-    log_steps: int = _setting(100, "Steps from one line on the terminal to the next, and between TensorBoard points.")
-    save_checkpoints_secs: int = _setting(600, "Seconds between checkpoints: what a killed run loses at most.")
-    keep_checkpoint_max: int = _setting(3, "Checkpoints to keep.")
-    eval_throttle_secs: int = _setting(600, "train: seconds between evaluations at least; the last one always is.")
-    eval_impressions: int = _setting(
-        1_000_000, "train: impressions of the test split that an evaluation looks at, nearly; 0: all. eval: always all."
+    log_steps: int = _saving(
+        100,
+        "Steps from one line on the terminal to the next, and between TensorBoard points.",
+        least=1,
+        read_by=_TRAINING,
     )
-    exporters: str = _setting(
-        "", "train: comma separated. best: export after each evaluation with a better --metric; final: at the end."
+    profile_steps: str = _saving(
+        "",
+        "FIRST,LAST: write a profile of the steps behind global step FIRST up to LAST, which TensorBoard's profile "
+        "plugin shows; empty: none.",
+        read_by=_TRAINING,
     )
-    metric: str = _setting("ctcvr_auc", "Metric that --exporters=best and --early_stopping_evals go by.")
-    early_stopping_evals: int = _setting(
-        0, "Stop after so many evaluations in a row without a better --metric; 0: never."
+    save_checkpoints_secs: int = _saving(
+        600, "Seconds between checkpoints: what a killed run loses at most.", least=1, read_by=_TRAINING
+    )
+    keep_checkpoint_max: int = _saving(3, "Checkpoints to keep.", least=1, read_by=_TRAINING)
+    eval_throttle_secs: int = _evaluation(
+        600, "train: seconds between evaluations at least; the last one always is.", least=0, read_by=_TRAINING
+    )
+    eval_impressions: int = _evaluation(
+        1_000_000,
+        "train: impressions of the test split that an evaluation looks at, nearly; 0: all. eval: always all.",
+        least=0,
+        read_by=_TRAINING,
+    )
+    exporters: str = _evaluation(
+        "",
+        "train: comma separated. best: export after each evaluation with a better --metric; final: at the end.",
+        read_by=_TRAINING,
+    )
+    metric: str = _evaluation("ctcvr_auc", "Metric that --exporters=best and --early_stopping_evals go by.")
+    early_stopping_evals: int = _evaluation(
+        0, "Stop after so many evaluations in a row without a better --metric; 0: never.", least=0, read_by=_TRAINING
     )
 
-    split: str = _setting(
-        names.TEST, "eval: splits to read, comma separated; infer: split; report: split that was evaluated."
+    split: str = _evaluation(
+        names.TEST,
+        "eval: splits to read, comma separated; infer: split; report: split that was evaluated.",
+        read_by={"task_type": (EVAL, INFER, REPORT)},
     )
-    eval_splits: str = _setting(
+    eval_splits: str = _evaluation(
         names.TEST,
         "train: splits to evaluate, comma separated; the first one counts for --metric. Empty: none. One that the data "
         "do not have is left out.",
+        read_by=_TRAINING,
     )
-    checkpoint: str = _setting(
-        "", "eval, infer, export: global step of a checkpoint, best, or a path; empty: the latest one."
+    slice_by: str = _evaluation(
+        "",
+        "train and eval: fields of kind one, comma separated, for whose frequent values the metrics are given as well, "
+        "in eval.json and the model report.",
+        read_by={"task_type": (TRAIN, EVAL)},
     )
-    predictions: str = _setting("", "infer: file to write.")
-    format: str = _setting(CSV, "infer: form of the file.", FORMATS)
-    keep_columns: str = _setting(
-        "", "infer: columns of the records to write beside the scores, comma separated: fields of kind one, labels."
+    checkpoint: str = _evaluation(
+        "",
+        "eval, infer, export: global step of a checkpoint, best, or a path; empty: the latest one.",
+        read_by={"task_type": (EVAL, INFER, EXPORT)},
     )
-    ordered: bool = _setting(False, "infer: in the order of the record files; else several are read side by side.")
-    export_dir: str = _setting("", "export: folder that gets a new version of the served model.")
-    warm_up: str = _setting(
+    predictions: str = _result("", "infer: file to write.", read_by={"task_type": (INFER,)})
+    format: str = _result(CSV, "infer: form of the file.", choices=FORMATS, read_by={"task_type": (INFER,)})
+    keep_columns: str = _result(
+        "",
+        "infer: columns of the records to write beside the scores, comma separated: fields of kind one, labels.",
+        read_by={"task_type": (INFER,)},
+    )
+    ordered: bool = _result(
+        False,
+        "infer: in the order of the record files; else several are read side by side.",
+        read_by={"task_type": (INFER,)},
+    )
+    export_dir: str = _result(
+        "", "export: folder that gets a new version of the served model.", read_by={"task_type": (EXPORT,)}
+    )
+    warm_up: str = _result(
         ExportOptions.warm_up,
         "Exports: the warm-up file. all: a call of each signature; examples: none of the columnar one, for servers "
         "with --enable_batching, which refuse it; none: no file.",
-        WARM_UPS,
+        choices=WARM_UPS,
+        read_by={"task_type": (EXPORT,), "exporters": ANY},
     )
-    sample_request: str = _setting(
+    sample_request: str = _result(
         ExportOptions.sample_request,
         "Exports: the request that travels in them. synthetic: frequent values of each field; log: one of the log as "
         "it is, which shows one person's history to whoever has the model.",
-        SAMPLE_REQUESTS,
+        choices=SAMPLE_REQUESTS,
+        read_by={"task_type": (EXPORT,), "exporters": ANY},
     )
-    report: str = _setting("", "report: HTML file to write; empty: model_report.html in the first model_dir.")
+    report: str = _result(
+        "",
+        "report: HTML file to write; empty: model_report.html in the first model_dir.",
+        read_by={"task_type": (REPORT,)},
+    )
 
     def __post_init__(self) -> None:
         self._demand(
@@ -153,20 +228,15 @@ class Options:
         self._demand("model_dir", bool(self.model_dir), "a folder")
         self._demand("predictions", self.task_type != INFER or bool(self.predictions), "a file to write")
         self._demand("export_dir", self.task_type != EXPORT or bool(self.export_dir), "a folder")
-        for field in dataclasses.fields(self):
-            choices = field.metadata["choices"]
-            self._demand(field.name, not choices or getattr(self, field.name) in choices, ", ".join(choices))
+        for name, allowed in settings.refused(self):
+            raise ValueError(f"--{name}={getattr(self, name)}: {allowed}")
         unknown = set(self.exporter_names) - set(EXPORTERS)
         self._demand("exporters", not unknown, f"any of {', '.join(EXPORTERS)}, separated by commas")
+        self._demand("profile_steps", self._profile_is_possible(), "FIRST,LAST: two steps, 0 <= FIRST < LAST")
         self._demand("metric", self.metric in comparable_metrics(), ", ".join(comparable_metrics()))
-        self._check_numbers()
+        self._check_start()
 
-    def _check_numbers(self) -> None:
-        for name in ("log_steps", "save_checkpoints_secs", "keep_checkpoint_max"):
-            self._demand(name, getattr(self, name) >= 1, "1 or more")
-        for name in ("max_steps", "eval_throttle_secs", "eval_impressions", "early_stopping_evals"):
-            self._demand(name, getattr(self, name) >= 0, "0 or more")
-        self._demand("accumulator_decay", 0 < self.accumulator_decay <= 1, "above 0, to 1")
+    def _check_start(self) -> None:
         for name in ("accumulator_decay", "validate_first"):
             unset = getattr(self, name) == getattr(Options, name)
             self._demand(name, unset or bool(self.continue_from), "with --continue_from only")
@@ -179,6 +249,20 @@ class Options:
     def _demand(self, name: str, holds: bool, allowed: str) -> None:
         if not holds:
             raise ValueError(f"--{name}={getattr(self, name)}: allowed is {allowed}")
+
+    def _profile_is_possible(self) -> bool:
+        if not self.profile_steps:
+            return True
+        ends = [word.strip() for word in self.profile_steps.split(",")]
+        return len(ends) == 2 and all(end.isdecimal() for end in ends) and int(ends[0]) < int(ends[1])
+
+    @property
+    def profiled_steps(self) -> tuple[int, int] | None:
+        """Ends of --profile_steps; None without."""
+        if not self.profile_steps:
+            return None
+        first, last = map(int, self.profile_steps.split(","))
+        return first, last
 
     @property
     def exporter_names(self) -> tuple[str, ...]:
@@ -203,6 +287,11 @@ class Options:
     def evaluated_splits(self) -> tuple[str, ...]:
         """Those of --eval_splits."""
         return _words(self.eval_splits)
+
+    @property
+    def sliced_fields(self) -> tuple[str, ...]:
+        """Those of --slice_by."""
+        return _words(self.slice_by)
 
     @property
     def kept_columns(self) -> tuple[str, ...]:

@@ -12,6 +12,10 @@ from model_fn import estimator as tf_estimator
 from trainer import training_graph
 from trainer.terminal import say
 
+v1 = tf.compat.v1
+
+# TensorBoard's name of the speed since the line before.
+SPEED = "speed/impressions_per_second"
 _LOSS_SCOPE = "loss/"
 _TOTAL = "loss"
 # A longer gap between two steps was a checkpoint or an evaluation and does not count as training time.
@@ -26,13 +30,15 @@ class ProgressHook(tf_estimator.SessionRunHook):
         max_steps: global step to stop at; 0: none.
         records: records that this worker reads in all epochs; 0: not known.
         first_record: how many of them were read before this run.
+        folder: of the TensorBoard events that get the speed; empty: none.
     """
 
-    def __init__(self, log_steps: int, max_steps: int, records: int, first_record: int) -> None:
+    def __init__(self, log_steps: int, max_steps: int, records: int, first_record: int, folder: str = "") -> None:
         self._log_steps = log_steps
         self._max_steps = max_steps
         self._records = records
         self._first_record = first_record
+        self._folder = folder
 
     def begin(self) -> None:
         """Finds what to fetch in the graph."""
@@ -59,7 +65,9 @@ class ProgressHook(tf_estimator.SessionRunHook):
         self._losses.append(found["losses"])
         if len(self._losses) == self._log_steps:
             # A fetch of the step's own session call may be older than the step.
-            say(self._line(int(run_context.session.run(self._global_step)), int(found["position"][0])))
+            step = int(run_context.session.run(self._global_step))
+            say(self._line(step, int(found["position"][0])))
+            self._summarize(step)
             self._losses.clear()
             self._speed.restart()
 
@@ -76,6 +84,12 @@ class ProgressHook(tf_estimator.SessionRunHook):
             say("nothing was left to train: all --num_epochs of these files, or --max_steps, were done before")
             return
         say(f"trained {self._speed.total_steps:,} steps on {self._speed.total_impressions:,} impressions in this run")
+
+    def _summarize(self, step: int) -> None:
+        if not self._folder or not self._speed.per_second:
+            return
+        summary = v1.Summary(value=[v1.Summary.Value(tag=SPEED, simple_value=self._speed.per_second)])
+        v1.summary.FileWriterCache.get(self._folder).add_summary(summary, step)
 
     def _line(self, step: int, position: int) -> str:
         means = {name: float(np.mean([losses[name] for losses in self._losses])) for name in self._losses[0]}
@@ -144,6 +158,11 @@ class _Speed:
         self.total_steps += 1
         self.total_impressions += impressions
 
+    @property
+    def per_second(self) -> float:
+        """Impressions/s since the last line; 0: not known yet."""
+        return self._impressions / self._seconds if self._seconds else 0.0
+
     def text(self) -> str:
-        """The speed since the last line."""
-        return f"{self._impressions / self._seconds:,.0f} impressions/s" if self._seconds else ""
+        """The same in words."""
+        return f"{self.per_second:,.0f} impressions/s" if self.per_second else ""

@@ -17,9 +17,11 @@ import tensorflow as tf
 import storage
 from features import names
 from input_fn import dataset
+from input_fn.options import ENDLESS
 from model_fn import estimator as tf_estimator
-from model_fn import lookup
+from model_fn import lookup, network
 from model_fn.hyperparameters import Hyperparameters
+from model_fn.sync_gradients import Exchange
 from trainer import cluster, early_stopping, evaluating, evaluations, run_config, terminal, training_graph
 from trainer.cluster import Part
 from trainer.data_dir import DataDir
@@ -27,9 +29,11 @@ from trainer.exporters import VersionExporter
 from trainer.input_state import Start
 from trainer.nan_guard import NanGuard
 from trainer.options import BEST, Options
+from trainer.profiling import ProfileHook
 from trainer.progress import ProgressHook
 from trainer.saving import Saver
 from trainer.signals import Request, StopHook
+from trainer.synchronous import LockStep
 from trainer.terminal import StoppedError, say
 
 _DEAD = 1
@@ -101,8 +105,8 @@ def _lead_cluster(plan: Plan, request: Request, state: cluster.RunState) -> None
 
     def on_death(title: str) -> None:
         dead.append(title)
-        if title.startswith(cluster.SERVER):
-            # The weights are gone with it, and a step in progress waits for ever.
+        if title.startswith(cluster.SERVER) or plan.options.sync_replicas:
+            # Weights or gradients are gone with it, and a step in progress waits for ever.
             message = f"{title} is gone; training goes on from its last checkpoint when all are started again"
             state.write(cluster.FAILED, message)
             terminal.end_at_once(f"trainer: {message}", _DEAD)
@@ -112,7 +116,16 @@ def _lead_cluster(plan: Plan, request: Request, state: cluster.RunState) -> None
 
     with cluster.Watch(cluster.peers(plan.part, (cluster.SERVER, cluster.WORKER)), on_death):
         done = cluster.DoneHook(plan.part, is_cut_short)
-        _train_to_the_end(plan, request, [done, cluster.ReadyHook(state)], done.wait, dead)
+        if not plan.options.sync_replicas:
+            _train_to_the_end(plan, request, [done, cluster.ReadyHook(state)], done.wait, dead)
+            return
+        steps = LockStep(plan.part.workers)
+
+        def let_go_and_wait(session: tf.compat.v1.Session) -> None:
+            steps.release(session)
+            done.wait(session)
+
+        _train_to_the_end(plan, request, [done, cluster.ReadyHook(state), steps], let_go_and_wait, dead)
 
 
 def take_part(plan: Plan, request: Request) -> None:
@@ -213,6 +226,8 @@ def _train(
     options = plan.options
     hooks: list[Any] = [NanGuard(plan.paths[names.TRAIN], options.model_dir), _progress(plan), StopHook(is_cut_short)]
     hooks += more_hooks
+    if plan.part.role == cluster.CHIEF and options.profiled_steps:
+        hooks.append(ProfileHook(options.model_dir, *options.profiled_steps))
     if plan.part.role == cluster.CHIEF:
         hooks.insert(0, Saver(options.model_dir, options.save_checkpoints_secs, options.max_steps, wait))
     estimator = tf_estimator.Estimator(
@@ -233,7 +248,7 @@ def training_input(plan: Plan) -> tf.data.Dataset:
         num_epochs=options.num_epochs - phase.epochs,
         skip_records=records,
         skip_batches=batches,
-        replicas=plan.replicas,
+        replicas=ENDLESS if options.sync_replicas else plan.replicas,
     )
     schema, size = plan.data.schema, plan.data.vocabulary.size
     prepare = functools.partial(lookup.in_place_of_fields, schema=schema, combiner=plan.settings.combiner)
@@ -244,7 +259,10 @@ def _progress(plan: Plan) -> ProgressHook:
     epochs = plan.options.num_epochs - plan.start.phase.epochs
     records = plan.data.totals(names.TRAIN).get("records", 0) * epochs
     share = records // plan.start.phase.workers
-    return ProgressHook(plan.options.log_steps, plan.options.max_steps, share, plan.start.positions[plan.worker][0])
+    done = plan.start.positions[plan.worker][0]
+    # The chief's speed is that of its own part: so it is what its own terminal says.
+    folder = plan.options.model_dir if plan.part.role == cluster.CHIEF else ""
+    return ProgressHook(plan.options.log_steps, plan.options.max_steps, share, done, folder)
 
 
 def _stopper(plan: Plan, evaluator: evaluating.Evaluator) -> early_stopping.EarlyStopping | None:
@@ -286,11 +304,20 @@ def params(plan: Plan) -> training_graph.Params:
     return {
         **_model_params(plan.filled, plan.data),
         "first_step": start.phase.first_step,
+        "start_logits": _start_logits(plan.data.totals(names.TRAIN)),
         "phase": start.phase,
         "positions": start.positions,
         "epochs": plan.options.num_epochs,
         "warm_start": plan.warm_start,
+        "partitions": max(1, len(plan.part.addresses.get(cluster.SERVER, ()))),
+        "exchange": Exchange(plan.part.workers, plan.worker) if plan.options.sync_replicas else None,
     }
+
+
+def _start_logits(totals: Mapping[str, Any]) -> dict[str, float]:
+    """By the job's report; empty without, or where nothing can be learnt of the records."""
+    counts = [int(totals.get(name, 0)) for name in ("impressions", "clicks", "conversions")]
+    return network.start_logits(*counts) if counts[0] else {}
 
 
 def _model_params(settings: Hyperparameters, data: DataDir) -> training_graph.Params:
@@ -308,5 +335,5 @@ def make_estimator(
         data: whose schema and vocabulary the model has.
         config: of the run.
     """
-    params = _model_params(settings, data)
+    params = _model_params(settings, data) | {"slice_by": options.sliced_fields}
     return tf_estimator.Estimator(training_graph.model_fn, model_dir=options.model_dir, config=config, params=params)

@@ -15,7 +15,7 @@ from input_fn import dataset, errors, files
 from model_fn import estimator as tf_estimator
 from model_fn.representation import requests_of
 from storage import ownership
-from trainer import data_dir, evaluation_report, model_dir, predictions, run_config, running, training_graph
+from trainer import data_dir, evaluation_report, model_dir, predictions, run_config, running, slicing, training_graph
 from trainer.data_dir import DataDir
 from trainer.options import Options
 from trainer.terminal import say
@@ -49,7 +49,8 @@ def evaluate(options: Options, given: Mapping[str, Any]) -> list[str]:
         # Under another name than the evaluations of training, whose curve is the training's.
         with errors.naming_files(paths):
             result = model.estimator.evaluate(make, checkpoint_path=model.checkpoint, name=f"{split}_by_hand")
-        made.append(evaluation_report.write(options.model_dir, split, result))
+        found_slices = slicing.describe(result, model.data)
+        made.append(evaluation_report.write(options.model_dir, split, result, found_slices))
         say(evaluation_report.summary(result) + (f"  ({split})" if len(found) > 1 else ""))
         say(f"wrote {made[-1]}")
     return made
@@ -90,6 +91,7 @@ def infer(options: Options, given: Mapping[str, Any]) -> int:
 
 def _model(options: Options, given: Mapping[str, Any]) -> _Model:
     data = data_dir.load(options.data_dir)
+    slicing.refuse_unknown(options.sliced_fields, data.schema)
     settings = model_dir.trained_hyperparameters(options.model_dir, given, data)
     checkpoint = model_dir.checkpoint(options.model_dir, options.checkpoint)
     config = run_config.make(options, clustered=False)

@@ -15,6 +15,7 @@ from features import names
 from input_fn import errors, files
 from model_fn import estimator as tf_estimator
 from model_fn import evaluation
+from model_fn import settings as model_settings
 from model_fn.hyperparameters import NONE, Hyperparameters
 from storage import lock, ownership
 from trainer import (
@@ -28,6 +29,7 @@ from trainer import (
     run_config,
     running,
     signals,
+    slicing,
     small_log,
 )
 from trainer.cluster import Part
@@ -52,10 +54,13 @@ def train(options: Options, hyperparameters: Hyperparameters, given: Mapping[str
         terminal.StoppedError: a signal ended the run.
     """
     part = cluster.part_of(cluster.environment(), options.distribute)
+    if options.sync_replicas and part.workers < 2:
+        raise ValueError("--sync_replicas: TF_CONFIG names no worker that there would be steps to share with")
     data = data_dir.load(options.data_dir)
     _refuse_absent_metric(options, data)
     if options.continue_from:
         hyperparameters = continuation.settings(options.continue_from, given)
+    slicing.refuse_unknown(options.sliced_fields, data.schema)
     paths = _paths(options, data)
     source = _warm_start_source(options, data)
     with signals.noticed() as request, errors.naming_files([path for found in paths.values() for path in found]):
@@ -70,6 +75,8 @@ def train(options: Options, hyperparameters: Hyperparameters, given: Mapping[str
                 model_dir.clear(options.model_dir)
             config = run_config.make(options, clustered=True)
             plan = _plan(options, hyperparameters, given, data, part, paths, config, source)
+            for line in model_settings.without_effect(plan.settings, given):
+                say(line)
             _keep(plan, given)
             own_vocabulary.save(options.model_dir, data)
             if options.continue_from and not plan.latest:
@@ -149,7 +156,8 @@ def _plan(
     phase = input_state.phase_of(read, files.fingerprint(paths[names.TRAIN]))
     start = input_state.of_checkpoint(checkpoint, phase)
     replicas = config.train_distribute.num_replicas_in_sync if config.train_distribute else 1
-    filled = _with_steps(settings, options, data, start, replicas)
+    # A step is one batch, or one of each replica, or one of each process in lock step.
+    filled = _with_steps(settings, options, data, start, part.workers if options.sync_replicas else replicas)
     new = source if not checkpoint and part.role == cluster.CHIEF else ""
     return running.Plan(options, settings, filled, data, part, paths, config, start, replicas, new)
 
@@ -195,7 +203,8 @@ def _go_on(plan: running.Plan) -> None:
         plan.data.vocabulary,
         options.model_dir,
         functools.partial(running.training_input, plan),
-        running.params(plan),
+        # The checkpoint is made in this process alone.
+        running.params(plan) | {"partitions": 1, "exchange": None},
         plan.config,
         options.accumulator_decay,
     )

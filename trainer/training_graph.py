@@ -7,6 +7,7 @@ They are taken out here, before the model. How far the data were read is kept in
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,10 @@ IMPRESSIONS = "trainer/impressions"
 FILE_INDEX = "trainer/file_index"
 SAMPLE_IDS = "trainer/sample_ids"
 POSITION = "trainer/position"
+# In lock step with other processes: whether the batch is the last one of this process's data, and how many of the
+# others have had theirs.
+LAST = "trainer/last"
+READ_BY = "trainer/read_by"
 # Ops that note where a run begins to read, and that all passes are over.
 BEGIN = "trainer/begin"
 COMPLETE = "trainer/complete"
@@ -61,9 +66,13 @@ def model_fn(
 ) -> tf_estimator.EstimatorSpec:
     """`estimator_model.model_fn` on what is left of the features."""
     features = dict(features)
-    file_index, position, repeated = (features.pop(name, None) for name in dataset.TRACE)
+    file_index, position, repeated, last = (features.pop(name, None) for name in dataset.TRACE)
     kept = {key: features.pop(key) for key in list(features) if key.startswith(KEPT)}
-    spec = estimator_model.model_fn(features, labels, mode, params, config)
+    # In lock step with others a batch is noted before its gradients leave, so that a checkpoint knows of whole steps.
+    in_lock_step = mode == tf_estimator.ModeKeys.TRAIN and params.get("exchange") is not None
+    noted = _lock_step_ops(position, repeated, last, params, config) if in_lock_step else []
+    with tf.control_dependencies(noted):
+        spec = estimator_model.model_fn(features, labels, mode, params, config)
     if mode == tf_estimator.ModeKeys.PREDICT:
         return spec._replace(predictions={**spec.predictions, **kept})
     if mode != tf_estimator.ModeKeys.TRAIN or labels is None or position is None:
@@ -76,7 +85,26 @@ def model_fn(
     v1.add_to_collection(FILE_INDEX, file_index)
     v1.add_to_collection(SAMPLE_IDS, features[names.SAMPLE_ID].values)
     v1.add_to_collection(POSITION, position)
+    if in_lock_step:
+        return spec
     return spec._replace(train_op=tf.group(spec.train_op, *_progress_ops(position, params, config)))
+
+
+def _lock_step_ops(
+    position: tf.Tensor, repeated: tf.Tensor, last: tf.Tensor, params: Params, config: tf_estimator.RunConfig
+) -> list[tf.Operation]:
+    """Ops that note how far this worker has read, and the last batch of its own."""
+    with tf.device("/job:ps/task:0"):
+        read = tf.queue.FIFOQueue(params["phase"].workers, [tf.int32], [[]], shared_name="trainer_read")
+    own = run_config.worker_index(config)
+    once = tf.cast(last & ~repeated & (own > 0), tf.int32)
+    v1.add_to_collection(LAST, last)
+    v1.add_to_collection(READ_BY, read.size())
+    # Behind the last batch there is nothing to go on with, and a worker that has nothing cannot take part.
+    return [
+        read.enqueue_many(tf.zeros([once], tf.int32)),
+        *_progress_ops(lambda before: tf.where(last, before, position), params, config),
+    ]
 
 
 def _is_first_replica() -> bool:
@@ -84,8 +112,13 @@ def _is_first_replica() -> bool:
     return context is None or int(tf.get_static_value(context.replica_id_in_sync_group) or 0) == 0
 
 
-def _progress_ops(position: tf.Tensor, params: Params, config: tf_estimator.RunConfig) -> list[tf.Operation]:
-    """Ops that note how far this worker has read; every worker's graph has the variables of all."""
+def _progress_ops(
+    position: tf.Tensor | Callable[[tf.Variable], tf.Tensor], params: Params, config: tf_estimator.RunConfig
+) -> list[tf.Operation]:
+    """Ops that note how far this worker has read, by what it noted before where that is to be looked at.
+
+    Every worker's graph has the variables of all.
+    """
     phase = params["phase"]
     positions = [
         _variable(input_state.position_name(worker), input_state.NOTHING_READ) for worker in range(phase.workers)
@@ -101,7 +134,8 @@ def _progress_ops(position: tf.Tensor, params: Params, config: tf_estimator.RunC
             for op in ops:
                 v1.add_to_collection(name, op)
     own = positions[run_config.worker_index(config)]
-    return [_assign_last(own, position), state.assign(_constant(phase.to_array()))]
+    reached = position(own) if callable(position) else position
+    return [_assign_last(own, reached), state.assign(_constant(phase.to_array()))]
 
 
 def _assign_last(variable: tf.Variable, value: tf.Tensor) -> tf.Operation:

@@ -36,7 +36,7 @@ def test_unknown_settings_in_the_json_are_refused():
         ({"optimizer": "adam"}, "optimizer 'adam': allowed are Adam,"),
         ({"ctr_task_wgt": 1.1}, "ctr_task_wgt 1.1: allowed is 0 to 1"),
         ({"propensity_floor": 1.0}, "propensity_floor 1.0"),
-        ({"learning_rate": 0.0}, "learning_rate 0.0: allowed is more than 0"),
+        ({"learning_rate": -0.1}, "learning_rate -0.1: allowed is 0 or more"),
         ({"l2_reg": -1.0}, "l2_reg -1.0: allowed is 0 or more"),
         ({"decay_rate": 5.0}, "decay_rate 5.0: allowed is more than 0, at most 1"),
         ({"decay_steps": -1}, "decay_steps -1: allowed is 0 or more"),

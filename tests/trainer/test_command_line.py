@@ -6,6 +6,10 @@ import sys
 
 import pytest
 
+from model_fn import settings
+from model_fn.hyperparameters import Hyperparameters
+from trainer.options import Options
+
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
@@ -26,6 +30,8 @@ MISTAKES = {
     "no predictions": (["--task_type=infer"], "--predictions=: allowed is a file to write"),
     "no export_dir": (["--task_type=export"], "--export_dir=: allowed is a folder"),
     "no flagfile": (["--flagfile=/nowhere/x.flags"], "/nowhere/x.flags"),
+    "profile": (["--profile_steps=9,5"], "--profile_steps=9,5: allowed is FIRST,LAST: two steps, 0 <= FIRST < LAST"),
+    "no number at all": (["--learning_rate=nan"], "learning_rate nan: allowed is 0 or more"),
     "no flag at all": (["eval"], "'eval' is no flag"),
 }
 
@@ -44,6 +50,14 @@ def test_a_mistake_is_a_line_that_says_what_is_allowed(mistake):
 def test_the_folders_are_asked_for(flags):
     done = command(*flags)
     assert done.returncode == 1 and "_dir=: allowed is" in done.stderr
+
+
+def test_help_comes_in_groups():
+    done = command("--help")
+    assert done.returncode == 0 and done.stderr == ""
+    headings = [line for line in done.stdout.splitlines() if line.endswith(":") and not line.startswith(" ")]
+    assert headings == [f"{group}:" for group in settings.groups(Options, Hyperparameters)]
+    assert done.stdout.index("Its optimizers:") < done.stdout.index("--embedding_optimizer")
 
 
 def test_help_lists_every_setting():

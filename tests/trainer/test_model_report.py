@@ -204,7 +204,7 @@ def test_bias_is_mean_pcvr_over_conversions_per_click(tmp_path):
 
 def test_sample_of_users_is_told(tmp_path):
     result = make_model(tmp_path / "a")
-    evaluation_report.write(tmp_path / "a", names.TEST, result | {"global_step": 300, "gauc_user_share": 0.25})
+    evaluation_report.write(tmp_path / "a", names.TEST, result | {"global_step": 300, "gauc_user_share": 0.25}, {})
     assert "sample of 0.25 of the users" in tables.users(load(tmp_path / "a"))
 
 
@@ -241,7 +241,7 @@ def test_warns_of_what_cannot_be_compared(tmp_path):
     assert "different vocabulary_size" in text
     assert "different impressions" not in text
     result = scores(count=2000)
-    evaluation_report.write(tmp_path / "b", names.TEST, result | {"global_step": 300})
+    evaluation_report.write(tmp_path / "b", names.TEST, result | {"global_step": 300}, {})
     text = notes(tmp_path / "a", tmp_path / "b")
     assert "different impressions" in text and "not at its last" not in text
 
@@ -266,7 +266,7 @@ def test_report_of_another_split(tmp_path):
     with pytest.raises(ValueError, match=r"eval_train\.json: no such file; run --task_type=eval .*--split=train"):
         make_report(tmp_path / "a", split=names.TRAIN)
     result = scores(seed=5)
-    evaluation_report.write(tmp_path / "a", names.TRAIN, result | {"global_step": 300})
+    evaluation_report.write(tmp_path / "a", names.TRAIN, result | {"global_step": 300}, {})
     page = make_report(tmp_path / "a", split=names.TRAIN)
     assert page.row("AUC", "a")[0].startswith(f"{result['ctr_auc']:.4f}")
     assert "4,000 impressions of train" in page.text
@@ -349,7 +349,7 @@ def evaluated(positives, negatives):
     """An evaluation of which the counts matter only."""
     table = np.array([[negatives, 0.5, 0.0], [positives, 0.5, 1.0]])
     calibration = {task: table for task in evaluation.TASKS}
-    return evaluation_report.Evaluated(names.TEST, 1, positives + negatives, {}, calibration)
+    return evaluation_report.Evaluated(names.TEST, 1, positives + negatives, {}, calibration, {})
 
 
 def test_error_of_an_auc_is_that_of_the_paper_and_of_samples():

@@ -3,12 +3,14 @@
 import json
 import re
 import signal
+import time
 
 import pytest
 import tensorflow as tf
 from record_examples import small_schema, write_data_dir
-from trainer_processes import finish, global_step, impressions_of, start, trained_impressions, wait_for
+from trainer_processes import finish, free_ports, global_step, impressions_of, start, trained_impressions, wait_for
 
+from trainer import cluster as clusters
 from trainer.cluster import part_of
 
 
@@ -57,6 +59,19 @@ def test_a_signal_saves_and_ends_and_the_same_command_trains_the_rest(data_dir, 
     assert "evaluated at step" in printed_after
     again = finish(start(data_dir, tmp_path, *flags))
     assert "nothing was left to train" in again and "evaluated" not in again
+
+
+def test_a_process_that_never_starts_is_waited_for_with_a_word_again_and_again(capsys, monkeypatch):
+    monkeypatch.setattr(clusters, "_POLL_SECONDS", 0.01)
+    monkeypatch.setattr(clusters, "_FIRST_WORD", 0.05)
+    (port,) = free_ports(1)
+    with clusters.Watch([("worker 0", f"127.0.0.1:{port}")], on_death=pytest.fail):
+        time.sleep(0.5)
+    said = capsys.readouterr().out.splitlines()
+    assert 2 <= len(said) <= 4
+    assert set(said) == {
+        f"waiting for worker 0 (127.0.0.1:{port}): not there yet; start it, or stop this process and all others"
+    }
 
 
 @pytest.mark.parametrize(

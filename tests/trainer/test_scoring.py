@@ -1,4 +1,5 @@
 import csv
+import json
 import os
 import shutil
 
@@ -9,7 +10,8 @@ from record_examples import small_schema, write_data_dir
 
 from features import names
 from model_fn.hyperparameters import Hyperparameters
-from trainer import data_dir, exporters, model_dir, predictions, saving, scoring, training
+from model_fn.slices import MOST_VALUES
+from trainer import data_dir, exporters, model_dir, predictions, reporting, saving, scoring, slicing, training
 from trainer.options import Options
 
 SCHEMA = small_schema()
@@ -21,7 +23,8 @@ def model(tmp_path_factory):
     folder = tmp_path_factory.mktemp("scoring")
     requests = write_data_dir(str(folder / "data"), SCHEMA, train=60, test=40)
     settings = {"data_dir": str(folder / "data"), "model_dir": str(folder / "model"), "batch_size": 32}
-    training.train(Options(**settings, max_steps=5, exporters="best,final"), SMALL, {})
+    training.train(Options(**settings, max_steps=5, exporters="best,final", slice_by="item"), SMALL, {})
+    shutil.copy(folder / "model" / "eval.json", folder / "after_training.json")
     return settings, requests
 
 
@@ -149,3 +152,97 @@ def test_best_and_final_exports_of_a_training_run_are_saved_models(model):
         folder = os.path.join(settings["model_dir"], "export", name)
         (version,) = (entry for entry in os.listdir(folder) if entry.isdigit())
         assert os.path.exists(os.path.join(folder, version, "saved_model.pb"))
+
+
+@pytest.fixture(scope="module")
+def evaluated(model, tmp_path_factory):
+    """A copy of the model and its eval.json, by batches of 64 and of 4,096."""
+    settings, _ = model
+    found = []
+    for size in (64, 4096):
+        folder = str(tmp_path_factory.mktemp("copy") / "model")
+        shutil.copytree(settings["model_dir"], folder)
+        changed = settings | {"model_dir": folder, "batch_size": size}
+        path = scoring.evaluate(Options(**changed, task_type="eval", slice_by="user,item", num_threads=1), {})[0]
+        with open(path, encoding="utf-8") as file:
+            found.append((folder, json.load(file)))
+    return found
+
+
+def test_batches_change_no_metric_no_loss_and_no_slice(evaluated):
+    (_, small), (_, large) = evaluated
+    assert small["loss"] > 0 and small.keys() >= {"ctcvr_auc", "propensity_ess", "calibration", "slices"}
+    assert_equal(small, large)
+
+
+def assert_equal(one, other):
+    if isinstance(one, dict):
+        assert one.keys() == other.keys()
+        for key in one:
+            assert_equal(one[key], other[key])
+    elif isinstance(one, list):
+        for pair in zip(one, other, strict=True):
+            assert_equal(*pair)
+    else:
+        # Matrix products of another shape may round the last digit of a logit otherwise.
+        assert one == other or one == pytest.approx(other, rel=1e-5)
+
+
+def test_slices_go_by_the_ids_of_the_log_and_hold_each_impression_once(model, evaluated):
+    settings, requests = model
+    known = data_dir.load(settings["data_dir"]).vocabulary
+    raw = dict(zip(known.ids.tolist(), known.keys.tolist(), strict=True))
+    clicks = [label for request in requests[names.TEST] for label in request.click]
+    for field in ("user", "item"):
+        found, values = evaluated[0][1]["slices"][field], ids_of(requests[names.TEST], field)
+        assert sum(row["impressions"] for row in found) == len(values)
+        assert sum(row["clicks"] for row in found) == sum(clicks)
+        assert len(found) == MOST_VALUES + 1 and found[-1]["value"] == "all others"
+        missing = SCHEMA.missing_id(SCHEMA.by_name[field])
+        wanted = {
+            "missing" if one == missing else str(raw[one]): (
+                values.count(one),
+                sum(click for value, click in zip(values, clicks, strict=True) if value == one),
+            )
+            for one in sorted(set(values))[:MOST_VALUES]
+        }
+        assert {row["value"]: (row["impressions"], row["clicks"]) for row in found[:-1]} == wanted
+
+
+def ids_of(requests, field):
+    """The id of each impression in a field of kind one."""
+    return [
+        (request.context[field] if field in request.context else request.impressions[field][place])[0]
+        for request in requests
+        for place in range(len(request.sample_id))
+    ]
+
+
+def test_training_evaluates_by_slice_and_the_report_shows_table_and_picture(model, evaluated):
+    with open(f"{model[0]['model_dir']}/../after_training.json", encoding="utf-8") as file:
+        assert list(json.load(file)["slices"]) == ["item"]
+    path = reporting.make(Options(task_type="report", model_dir=",".join(folder for folder, _ in evaluated)))
+    with open(path, encoding="utf-8") as file:
+        page = file.read()
+    for field in ("item", "user"):
+        assert f"<h2>By {field}</h2>" in page and f'aria-label="by {field}"' in page
+    assert page.count("all others") >= 2
+
+
+@pytest.mark.parametrize("field", ["history", "nowhere"])
+def test_what_has_no_single_id_is_no_slice_and_refused_before_anything_begins(model, field, tmp_path):
+    settings, _ = model
+    message = rf"--slice_by={field}: allowed are fields of ids of kind one: user, item, match, place"
+    with pytest.raises(ValueError, match=message):
+        training.train(Options(**settings | {"model_dir": str(tmp_path / "m")}, slice_by=field), SMALL, {})
+    with pytest.raises(ValueError, match=message):
+        scoring.evaluate(Options(**settings, task_type="eval", slice_by=field), {})
+    assert not (tmp_path / "m").exists()
+
+
+def test_buckets_are_told_by_their_bounds():
+    assert [slicing.range_text((1.0, 2.5), bucket) for bucket in range(3)] == [
+        "below 1",
+        "from 1 below 2.5",
+        "from 2.5",
+    ]

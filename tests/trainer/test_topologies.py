@@ -8,14 +8,24 @@ import signal
 import pytest
 import tensorflow as tf
 from record_examples import small_schema, write_data_dir
-from trainer_processes import REPOSITORY, TWO_DEVICES, Cluster, impressions_of, start, trained_impressions, wait_for
+from trainer_processes import (
+    REPOSITORY,
+    TWO_DEVICES,
+    Cluster,
+    global_step,
+    impressions_of,
+    start,
+    trained_impressions,
+    wait_for,
+)
 
 pytestmark = pytest.mark.topologies
 
 DOCS = os.path.join(REPOSITORY, "docs", "training.md")
 FLAGS = ["--num_epochs=2", "--exporters=final", "--log_steps=10"]
 # Long enough that a signal comes in the middle.
-LONG = ["--num_epochs=400", "--exporters=final", "--log_steps=50", "--save_checkpoints_secs=5"]
+EPOCHS = 60
+LONG = [f"--num_epochs={EPOCHS}", "--exporters=final", "--log_steps=50", "--save_checkpoints_secs=1"]
 COLUMNS = ("topology", "fresh", "the same command again", "SIGTERM to the chief, then again", "SIGKILL, then again")
 TOPOLOGIES = {
     "one process": {},
@@ -23,8 +33,15 @@ TOPOLOGIES = {
     "chief, ps": {"chief": 1, "ps": 1},
     "chief, worker, two ps": {"chief": 1, "worker": 1, "ps": 2},
     "chief, worker, ps, evaluator": {"chief": 1, "worker": 1, "ps": 1, "evaluator": 1},
+    "chief, worker, two ps, in lock step": {"chief": 1, "worker": 1, "ps": 2},
 }
-KILLED = {"chief, ps": "ps 0", "chief, worker, two ps": "worker 0", "chief, worker, ps, evaluator": "chief 0"}
+KILLED = {
+    "chief, ps": "ps 0",
+    "chief, worker, two ps": "worker 0",
+    "chief, worker, ps, evaluator": "chief 0",
+    "chief, worker, two ps, in lock step": "worker 0",
+}
+LOCK_STEP = ["--sync_replicas"]
 
 
 class Alone:
@@ -57,8 +74,8 @@ def exports(model_dir):
     return [name for name in os.listdir(model_dir / "export" / "final") if name.isdigit()]
 
 
-def whole_run(data_dir, model_dir, roles):
-    printed, statuses, errors = run(data_dir, model_dir, roles, *FLAGS).finish()
+def whole_run(data_dir, model_dir, roles, *more):
+    printed, statuses, errors = run(data_dir, model_dir, roles, *FLAGS, *more).finish()
     assert set(statuses.values()) == {0}, errors
     assert total_of(printed) == 2 * impressions_of(data_dir)
     step = int(tf.train.load_variable(str(model_dir), "global_step"))
@@ -67,24 +84,24 @@ def whole_run(data_dir, model_dir, roles):
     return "each impression once a pass, evaluated and exported once, all end with 0"
 
 
-def run_again(data_dir, model_dir, roles):
+def run_again(data_dir, model_dir, roles, *more):
     before = exports(model_dir)
-    printed, statuses, errors = run(data_dir, model_dir, roles, *FLAGS).finish()
+    printed, statuses, errors = run(data_dir, model_dir, roles, *FLAGS, *more).finish()
     assert set(statuses.values()) == {0}, errors
     assert total_of(printed) == 0 and "evaluated" not in printed["chief 0"] and exports(model_dir) == before
     return "nothing trained, evaluated or exported, all end with 0"
 
 
-def cut_short(data_dir, model_dir, roles, title, number):
+def cut_short(data_dir, model_dir, roles, title, number, *more):
     """Runs until a signal to one process, and again to the end; gives what was trained in both, and the statuses."""
-    first = run(data_dir, model_dir, roles, *LONG)
+    first = run(data_dir, model_dir, roles, *LONG, *more)
     chief = first.processes["chief 0"]
-    wait_for(lambda: "step 150" in chief.stdout.readline(), chief)
+    wait_for(lambda: chief.stdout.readline().startswith("step ") and global_step(model_dir) > 0, chief)
     first.processes[title].send_signal(number)
     printed, statuses, errors = first.finish()
     assert 0 not in statuses.values(), (statuses, errors)
     assert not any("Traceback" in text for text in errors.values()), errors
-    again, ended, errors = run(data_dir, model_dir, roles, *LONG).finish()
+    again, ended, errors = run(data_dir, model_dir, roles, *LONG, *more).finish()
     assert set(ended.values()) == {0}, errors
     assert "going on behind" in again["chief 0"] and len(exports(model_dir)) == 1
     return total_of(printed) + total_of(again), statuses
@@ -92,22 +109,33 @@ def cut_short(data_dir, model_dir, roles, title, number):
 
 @pytest.mark.parametrize("topology", TOPOLOGIES)
 def test_nothing_is_lost_in_any_topology(topology, data_dir, tmp_path):
-    roles = TOPOLOGIES[topology]
-    cells = [whole_run(data_dir, tmp_path / "a", roles), run_again(data_dir, tmp_path / "a", roles)]
-    wanted = 400 * impressions_of(data_dir)
-    # A worker may be between two batches when the chief saves.
-    slack = 64 if "worker" in roles else 0
-    total, statuses = cut_short(data_dir, tmp_path / "b", roles, "chief 0", signal.SIGTERM)
+    roles, more = TOPOLOGIES[topology], LOCK_STEP if "lock step" in topology else []
+    cells = [whole_run(data_dir, tmp_path / "a", roles, *more), run_again(data_dir, tmp_path / "a", roles, *more)]
+    wanted = EPOCHS * impressions_of(data_dir)
+    # A worker may be between two batches when the chief saves, but not in lock step.
+    slack = 64 if "worker" in roles and not more else 0
+    total, statuses = cut_short(data_dir, tmp_path / "b", roles, "chief 0", signal.SIGTERM, *more)
     assert statuses["chief 0"] == 128 + signal.SIGTERM
     assert abs(total - wanted) <= slack
     once = "once" if not slack else "once, but for a batch of a worker"
     cells.append(f"saved; each impression {once}")
     killed = KILLED.get(topology, "chief 0")
-    cut_short(data_dir, tmp_path / "c", roles, killed, signal.SIGKILL)
+    cut_short(data_dir, tmp_path / "c", roles, killed, signal.SIGKILL, *more)
     others = f"({killed}) the others end with 1; " if "chief" in roles else ""
     cells.append(f"{others}goes on behind the last checkpoint")
     row = f"| {topology} | " + " | ".join(cells) + " |"
     assert row in documented(row, topology)
+
+
+def test_a_worker_that_never_starts_is_waited_for_with_a_word(data_dir, tmp_path):
+    roles = {"chief": 1, "worker": 1, "ps": 1}
+    cluster = Cluster(data_dir, tmp_path, roles, *FLAGS, absent=["worker 0"])
+    chief = cluster.processes["chief 0"]
+    wait_for(lambda: chief.stdout.readline().startswith("waiting for worker 0 (127.0.0.1:"), chief)
+    chief.send_signal(signal.SIGTERM)
+    _, statuses, errors = cluster.finish()
+    assert statuses == {"chief 0": 128 + signal.SIGTERM, "ps 0": 1}, errors
+    assert global_step(tmp_path) > 0
 
 
 def documented(row, topology):

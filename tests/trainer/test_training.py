@@ -13,7 +13,7 @@ from record_examples import random_requests, small_schema, write_data_dir, write
 from features import names
 from model_fn.hyperparameters import Hyperparameters
 from storage import lock, ownership
-from trainer import data_dir, early_stopping, evaluations, exporting, model_dir, scoring, training
+from trainer import data_dir, early_stopping, evaluations, event_files, exporting, model_dir, scoring, training
 from trainer.nan_guard import DivergedError
 from trainer.options import Options
 from trainer.progress import duration
@@ -64,6 +64,13 @@ def rewrite_first_shard(data):
     )
 
 
+def counts(requests):
+    """What the job's report tells of a split."""
+    labels = [(request.click, request.conversion) for request in requests]
+    clicks, conversions = (int(sum(map(sum, column))) for column in zip(*labels, strict=True))
+    return {"impressions": impressions(requests), "clicks": clicks, "conversions": conversions}
+
+
 def impressions(requests):
     return sum(len(request.sample_id) for request in requests)
 
@@ -100,8 +107,14 @@ def test_a_decay_without_steps_falls_over_the_whole_run(log, tmp_path):
     shutil.copytree(log[0], data)
     os.makedirs(os.path.join(data, names.REPORT_DIR))
     with open(os.path.join(data, names.REPORT_DIR, names.REPORT_JSON), "w", encoding="utf-8") as file:
-        json.dump({"splits": {names.TRAIN: {"impressions": impressions(log[1][names.TRAIN])}}}, file)
+        json.dump({"splits": {names.TRAIN: counts(log[1][names.TRAIN])}}, file)
     train(data, tmp_path / "reported", falling, num_epochs=2)
+    # The biases began at the log's rates, and the steps are too few and small to lead there from 0.
+    found, made = counts(log[1][names.TRAIN]), weights(tmp_path / "reported")
+    for tower, part, whole in (("ctr", "clicks", "impressions"), ("cvr", "conversions", "clicks")):
+        odds = found[part] / (found[whole] - found[part])
+        assert made[f"model/towers/{tower}/logit/bias"][0] == pytest.approx(np.log(odds), abs=0.1)
+        assert abs(np.log(odds)) > 0.3
     planned = runs(tmp_path / "reported")[-1]["hyperparameters"]["decay_steps"]
     assert abs(planned - step(tmp_path / "reported")) < 3
     # Other files are another phase: its schedule begins at the step at hand.
@@ -155,9 +168,30 @@ def test_what_no_variable_depends_on_may_change_and_is_said_and_noted(log, tmp_p
     train(log[0], folder, max_steps=3)
     capsys.readouterr()
     train(log[0], folder, given={"learning_rate": 0.01, "clip_norm": 1.0}, max_steps=5)
-    assert "from here on: --learning_rate=0.01, before 0.001" in capsys.readouterr().out
+    assert "from here on: --learning_rate=0.01, before 0.0" in capsys.readouterr().out
     assert model_dir.saved_hyperparameters(folder).learning_rate == 0.01
     assert [run["hyperparameters"]["clip_norm"] for run in runs(folder)] == [0.0, 1.0]
+
+
+def test_flags_that_the_model_does_not_read_are_named(log, tmp_path, capsys):
+    train(log[0], tmp_path / "model", given={"num_experts": 8, "deep_layers": (8,)}, max_steps=1)
+    printed = capsys.readouterr().out
+    assert "--num_experts=8 has no effect here: it is read with --backbone=mmoe or --behind_crosses=mmoe" in printed
+    assert printed.count("has no effect") == 1
+
+
+def test_tensorboard_gets_rates_norms_speed_scores_and_a_profile(log, tmp_path, capsys):
+    folder = str(tmp_path / "model")
+    train(log[0], folder, max_steps=8, log_steps=2, profile_steps="2,4", eval_splits="")
+    assert "wrote a profile of steps 3 to 4" in capsys.readouterr().out
+    assert tf.io.gfile.glob(os.path.join(folder, "plugins", "profile", "*", "*.xplane.pb"))
+    found = event_files.read(folder).curves
+    for tag in ("rate/dense", "rate/table", "gradient_norm/all", "gradient_norm/table", "speed/impressions_per_second"):
+        assert len(found[tag].steps) >= 2 and (found[tag].values > 0).all(), tag
+    assert found["rate/dense"].values[0] == pytest.approx(0.001)
+    (path,) = tf.io.gfile.glob(os.path.join(folder, "events.*"))
+    tags = {value.tag for event in tf.compat.v1.train.summary_iterator(path) for value in event.summary.value}
+    assert {"scores/pctr", "scores/pcvr", "scores/pctcvr"} <= tags
 
 
 def test_without_a_test_split_all_is_trained_and_nothing_evaluated(log, tmp_path, capsys):

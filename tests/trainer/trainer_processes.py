@@ -84,15 +84,17 @@ def impressions_of(data_dir):
 
 
 class Cluster:
-    """The processes of one run: `roles` says how many of each."""
+    """The processes of one run: `roles` says how many of each; those that are absent are never started."""
 
-    def __init__(self, data_dir, model_dir, roles, *flags):
+    def __init__(self, data_dir, model_dir, roles, *flags, absent=()):
         ports = iter(free_ports(sum(roles.values())))
         members = {role: count for role, count in roles.items() if role != "evaluator"}
         cluster = {role: [f"127.0.0.1:{next(ports)}" for _ in range(count)] for role, count in members.items()}
         self.processes = {}
         for role, count in roles.items():
             for index in range(count):
+                if f"{role} {index}" in absent:
+                    continue
                 task = json.dumps({"cluster": cluster, "task": {"type": role, "index": index}})
                 self.processes[f"{role} {index}"] = start(data_dir, model_dir, *flags, TF_CONFIG=task)
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from model_fn.hyperparameters import Hyperparameters
-from trainer.model_report import curves, tables
+from trainer.model_report import curves, slices, tables
 from trainer.model_report.html import document, folded, names, note, paragraph, table
 from trainer.model_report.trained_model import TrainedModel
 
@@ -22,6 +22,7 @@ def page(models: Sequence[TrainedModel]) -> str:
         ("Learning curves: losses in training", curves.losses(models)),
         ("Learning curves: evaluations", curves.evaluations(models)),
         ("Day by day, before training", curves.days(models)),
+        *slices.sections(models),
         ("Ranking within users", tables.users(models)),
         ("Propensities", tables.propensities(models) + curves.propensities(models)),
         ("Settings", _settings(models)),

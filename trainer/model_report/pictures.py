@@ -7,6 +7,7 @@ import io
 import math
 import re
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import matplotlib
 import numpy as np
@@ -42,6 +43,9 @@ _COLUMNS = 3
 # Inches, with what stands around a panel.
 _PANEL_WIDTH, _PANEL_HEIGHT, _CALIBRATION_HEIGHT = 3.3, 2.2, 3.35
 _LEFT, _RIGHT, _BELOW, _ABOVE = 0.62, 0.1, 0.45, 0.25
+# A value of a field in a picture by values: inches of its row, and letters of its name that fit beside it.
+_ROW_HEIGHT = 0.17
+_LONGEST_LABEL = 10
 # Text stays text, which the page's font and the reader's search can reach.
 _SETTINGS = {
     "svg.fonttype": "none",
@@ -99,6 +103,16 @@ class Dots:
     error: float
     color: str
 
+
+class Interval(NamedTuple):
+    """A value and its standard error."""
+
+    value: float
+    error: float
+
+
+# A panel's title, its points (colour, row, value) and the values of grey lines.
+ByValue = tuple[str, Sequence[tuple[str, int, Interval]], Sequence[float]]
 
 # Markers of `Dots.means`, as matplotlib and as text.
 MARKERS = (("o", "●"), ("s", "■"), ("|", "|"))
@@ -250,6 +264,34 @@ def mean_predictions(models: Sequence[Dots], name: str) -> str:
         axes.grid(True, axis="x", color=_GRID, linewidth=0.6)
         axes.set_xlabel("mean pCVR; conversions per click")
         return _svg(figure, name)
+
+
+def by_value(values: Sequence[str], panels: Sequence[ByValue], name: str) -> str:
+    """Panels side by side with a row for each value of a field, from the top.
+
+    Args:
+        values: texts of the rows.
+        panels: to draw.
+        name: of the picture.
+    """
+    with matplotlib.rc_context(_SETTINGS):
+        figure = _figure(1, len(panels), _ABOVE + _BELOW + _ROW_HEIGHT * len(values))
+        for place, (title, points, overall) in enumerate(panels):
+            axes = figure.add_subplot(1, len(panels), place + 1)
+            axes.set_title(title, loc="left")
+            for value in overall:
+                axes.axvline(value, color=_GREY, linewidth=1)
+            for color, row, (value, error) in points:
+                axes.errorbar(value, row, xerr=error, fmt="o", color=color, markersize=3.5, elinewidth=0.7)
+            axes.set_ylim(len(values) - 0.5, -0.5)
+            axes.set_yticks(range(len(values)), [_short(value) for value in values] if place == 0 else [])
+            axes.xaxis.set_major_locator(ticker.MaxNLocator(4))
+            axes.grid(True, color=_GRID, linewidth=0.6)
+        return _svg(figure, name)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST_LABEL else text[: _LONGEST_LABEL - 1] + "…"
 
 
 def _figure(rows: int, columns: int, height: float, width: float = _PANEL_WIDTH) -> Figure:

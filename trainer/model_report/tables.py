@@ -96,6 +96,11 @@ def auc_error(evaluated: Evaluated, space: str, auc: float | None) -> float | No
     impressions = counts[:, score_histogram.IMPRESSIONS]
     positives = round(float(impressions @ counts[:, score_histogram.MEAN_LABEL]))
     negatives = round(float(impressions.sum())) - positives
+    return standard_error(auc, positives, negatives)
+
+
+def standard_error(auc: float | None, positives: int, negatives: int) -> float | None:
+    """The same by numbers of both classes; None where there is no AUC."""
     if auc is None or not positives or not negatives:
         return None
     one, other = auc / (2 - auc) - auc**2, 2 * auc**2 / (1 + auc) - auc**2
