@@ -1,5 +1,6 @@
 """python -m preprocess.suggest_schema, on logs that are written here."""
 
+import bz2
 import gzip
 import os
 import subprocess
@@ -89,11 +90,20 @@ def test_other_encodings_gzip_and_parquet(tmp_path):
     assert suggested(tmp_path / "log.csv").encoding == "gb18030"
     (tmp_path / "log.csv.gz").write_bytes(gzip.compress(("user,item,click,buy\n" + CELLS).encode()))
     assert suggested(tmp_path / "log.csv.gz").columns.click == "click"
+    (tmp_path / "log.csv.bz2").write_bytes(bz2.compress(("user,item,click,buy\n" + CELLS).encode()))
+    assert suggested(tmp_path / "log.csv.bz2").columns.click == "click"
     table = pa.table({"user": [1, 2], "tags": [["a"], ["b", "a"]], "click": [True, False], "buy": [1.0, 0.0]})
     parquet.write_table(table, tmp_path / "log.parquet")
     found = suggested(tmp_path / "log.parquet")
     assert found.by_name["tags"].kind == "many"
     assert found.columns.click_is == ("true",)
+
+
+def test_columns_that_folders_name(tmp_path):
+    for day in (3, 4):
+        (tmp_path / f"dt=2026-01-0{day}").mkdir()
+        (tmp_path / f"dt=2026-01-0{day}" / "part-0.csv").write_text("user,item,click,buy\n" + CELLS)
+    assert suggested(tmp_path).columns.time == "dt"
 
 
 def test_a_log_without_a_line_of_names(tmp_path):
