@@ -17,6 +17,7 @@ from serving.export_options import ExportOptions
 from trainer import data_dir, scoring, training
 from trainer.options import Options
 
+pytestmark = pytest.mark.commands
 RATE = 0.1
 SETTINGS = Hyperparameters(deep_layers=(8,), embedding_size=4, learning_rate=0.02)
 SCHEMA = """
