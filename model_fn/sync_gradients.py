@@ -20,6 +20,7 @@ v1 = tf.compat.v1
 # Collections of the chief's graph: the op that lets the others go on, and the one that tells them that it is over.
 GO_ON = "sync/go_on"
 NO_MORE = "sync/no_more"
+_FIRST_SERVER = "/job:ps/task:0"
 # No gradient is ever too old: nobody is a step ahead.
 _ANY_STEP = 1 << 62
 
@@ -40,64 +41,50 @@ class Exchange:
 
     def push(self, pairs: Pairs) -> list[tf.Operation]:
         """Ops that add this process's gradients to those of the others."""
-        return [_accumulator(gradient, variable).apply(gradient) for gradient, variable in pairs]
+        return [_push(gradient, variable) for gradient, variable in pairs]
 
     def wait(self) -> tf.Operation:
         """Op that ends when a worker may go on; it fails as at the end of data where there is no more."""
-        return _tokens(self.index).dequeue().op
+        with tf.device(_FIRST_SERVER):
+            return _tokens(self.index).dequeue().op
 
     def take(self, pairs: Pairs) -> Pairs:
         """The chief's: the means over all processes, once each has pushed; pushes come before."""
         # These run between steps: they are no part of the one at hand.
-        with tf.control_dependencies(None):
+        with tf.control_dependencies(None), tf.device(_FIRST_SERVER):
             queues = [_tokens(index) for index in range(1, self.workers)]
             v1.add_to_collection(GO_ON, tf.group(*(queue.enqueue(0) for queue in queues)))
             v1.add_to_collection(NO_MORE, tf.group(*(queue.close() for queue in queues)))
-        return [
-            (_accumulator(gradient, variable).mean(gradient, self.workers), variable) for gradient, variable in pairs
-        ]
+        return [(_mean(gradient, variable, self.workers), variable) for gradient, variable in pairs]
 
 
 def _tokens(index: int) -> tf.queue.FIFOQueue:
-    with tf.device("/job:ps/task:0"):
-        return tf.queue.FIFOQueue(2, [tf.int32], [[]], shared_name=f"sync_go_on_{index}")
+    return tf.queue.FIFOQueue(2, [tf.int32], [[]], shared_name=f"sync_go_on_{index}")
 
 
-class _Dense:
-    """Sum of the dense gradients of a variable."""
-
-    def __init__(self, variable: tf.Variable) -> None:
-        with tf.device(variable.device):
-            self._sum = v1.ConditionalAccumulator(
-                variable.dtype.base_dtype, variable.shape, f"{variable.op.name}/sync", reduction_type="SUM"
+def _push(gradient: tf.Tensor | tf.IndexedSlices, variable: tf.Variable) -> tf.Operation:
+    # Beside the variable, with the ops that use it: a resource cannot be reached from elsewhere.
+    with tf.device(variable.device):
+        if isinstance(gradient, tf.IndexedSlices):
+            return _accumulator(v1.SparseConditionalAccumulator, variable).apply_indexed_slices_grad(
+                gradient, _ANY_STEP
             )
-
-    def apply(self, gradient: tf.Tensor) -> tf.Operation:
-        return self._sum.apply_grad(gradient, _ANY_STEP)
-
-    def mean(self, gradient: tf.Tensor, count: int) -> tf.Tensor:
-        return self._sum.take_grad(count) / tf.cast(count, gradient.dtype)
+        return _accumulator(v1.ConditionalAccumulator, variable).apply_grad(gradient, _ANY_STEP)
 
 
-class _Sparse:
-    """Sum of gradients that hold some rows of a variable."""
-
-    def __init__(self, variable: tf.Variable) -> None:
-        with tf.device(variable.device):
-            self._sum = v1.SparseConditionalAccumulator(
-                variable.dtype.base_dtype, variable.shape, f"{variable.op.name}/sync", reduction_type="SUM"
-            )
-
-    def apply(self, gradient: tf.IndexedSlices) -> tf.Operation:
-        return self._sum.apply_indexed_slices_grad(gradient, _ANY_STEP)
-
-    def mean(self, gradient: tf.IndexedSlices, count: int) -> tf.IndexedSlices:
-        found = self._sum.take_indexed_slices_grad(count)
-        return tf.IndexedSlices(found.values / tf.cast(count, found.values.dtype), found.indices, found.dense_shape)
+def _mean(gradient: tf.Tensor | tf.IndexedSlices, variable: tf.Variable, count: int) -> tf.Tensor | tf.IndexedSlices:
+    """Mean of the gradients of so many processes, of the kind of this one's; each row is a sum over all of them."""
+    share = 1.0 / count
+    with tf.device(variable.device):
+        if isinstance(gradient, tf.IndexedSlices):
+            found = _accumulator(v1.SparseConditionalAccumulator, variable).take_indexed_slices_grad(count)
+            return tf.IndexedSlices(found.values * share, found.indices, found.dense_shape)
+        return _accumulator(v1.ConditionalAccumulator, variable).take_grad(count) * share
 
 
-def _accumulator(gradient: tf.Tensor | tf.IndexedSlices, variable: tf.Variable) -> _Dense | _Sparse:
-    return _Sparse(variable) if isinstance(gradient, tf.IndexedSlices) else _Dense(variable)
+def _accumulator(kind: type, variable: tf.Variable) -> Any:
+    """The accumulator of a variable, one for all processes."""
+    return kind(variable.dtype.base_dtype, variable.shape, f"{variable.op.name}/sync", reduction_type="SUM")
 
 
 def present(pairs: Sequence[tuple[Any, tf.Variable]]) -> Pairs:

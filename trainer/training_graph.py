@@ -94,17 +94,14 @@ def _lock_step_ops(
     position: tf.Tensor, repeated: tf.Tensor, last: tf.Tensor, params: Params, config: tf_estimator.RunConfig
 ) -> list[tf.Operation]:
     """Ops that note how far this worker has read, and the last batch of its own."""
+    once = tf.cast(last & ~repeated & (run_config.worker_index(config) > 0), tf.int32)
     with tf.device("/job:ps/task:0"):
         read = tf.queue.FIFOQueue(params["phase"].workers, [tf.int32], [[]], shared_name="trainer_read")
-    own = run_config.worker_index(config)
-    once = tf.cast(last & ~repeated & (own > 0), tf.int32)
+        note_last = read.enqueue_many(tf.zeros([once], tf.int32))
+        v1.add_to_collection(READ_BY, read.size())
     v1.add_to_collection(LAST, last)
-    v1.add_to_collection(READ_BY, read.size())
     # Behind the last batch there is nothing to go on with, and a worker that has nothing cannot take part.
-    return [
-        read.enqueue_many(tf.zeros([once], tf.int32)),
-        *_progress_ops(lambda before: tf.where(last, before, position), params, config),
-    ]
+    return [note_last, *_progress_ops(lambda before: tf.where(last, before, position), params, config)]
 
 
 def _is_first_replica() -> bool:
