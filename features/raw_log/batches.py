@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 import numpy as np
-import pyarrow.parquet
+import pyarrow
 
 import storage
 from features import names
-from features.raw_log import compression, csv_rows, csv_table, log_files, spelling, table
+from features.raw_log import compression, csv_rows, csv_table, log_files, parquet_batches, spelling, table
 from features.raw_log.csv_rows import CsvRows
 from features.raw_log.log_files import Block, InputError, LogFile
 from features.raw_log.table import RawTable
@@ -19,8 +19,6 @@ from features.schema import Schema
 
 # A row of CSV may have so many bytes; a file without line ends must not fill the memory.
 LONGEST_ROW = 1 << 28
-ROWS_PER_BATCH = 1 << 16
-BATCH_BYTES = 1 << 26
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +49,7 @@ class TableReader:
         file: of CSV or Parquet.
         schema: what to read.
         with_labels: whether to read click and conversion.
-        piece: bytes of CSV, or rows of Parquet, in a batch.
+        piece: bytes of a batch: of CSV as it stands, of Parquet in memory.
     """
 
     def __init__(self, file: LogFile, schema: Schema, piece: int, with_labels: bool = True) -> None:
@@ -71,10 +69,8 @@ class TableReader:
 
     def _of_row_group(self, opened: BinaryIO, group: int) -> Iterator[Batch]:
         first = sum(self._file.row_groups[:group])
-        with pyarrow.parquet.ParquetFile(opened) as parquet:
-            size = min(self._piece, rows_that_fit(parquet.metadata, group))
-            # One thread: the job's workers take the cores.
-            for batch in parquet.iter_batches(size, [group], self._names, use_threads=False):
+        with parquet_batches.open_file(opened) as parquet:
+            for batch in parquet_batches.read(parquet, group, self._names, self._piece):
                 cells = self._with_folders({name: batch.column(name) for name in self._names}, len(batch))
                 offsets = np.arange(first, first + len(batch))
                 found = table.read_table(cells, self._schema, self._with_labels)
@@ -107,12 +103,6 @@ class TableReader:
         start, end = (row_start(opened, self._file, place, form.separator) for place in (block.start, block.end))
         opened.seek(start)
         yield from pieces(opened, self._file, start, end, self._piece, form)
-
-
-def rows_that_fit(metadata: pyarrow.parquet.FileMetaData, group: int) -> int:
-    """Rows of a row group that take about `BATCH_BYTES` in memory: rows of long lists or texts are few."""
-    found = metadata.row_group(group)
-    return max(1, BATCH_BYTES * found.num_rows // max(found.total_byte_size, 1))
 
 
 def pieces(

@@ -14,7 +14,7 @@ import pyarrow.parquet
 
 import storage
 from features import names, row_places
-from features.raw_log import compression, csv_rows, csv_table, partitions, splits, table
+from features.raw_log import compression, csv_rows, csv_table, parquet_batches, partitions, splits, table
 from features.raw_log.partitions import Partitions
 from features.raw_log.splits import Assigned, Found
 from features.schema import Schema
@@ -55,6 +55,7 @@ class LogFile:
         header_lines: lines of the header; the names in it may be quoted, and hold line breaks.
         row_groups: number of rows of each row group of a Parquet file.
         partitions: columns that its folders name, with their value; those that the file has itself are not among them.
+        values_size: bytes that the values of a Parquet file take in memory, about.
     """
 
     index: int
@@ -68,6 +69,7 @@ class LogFile:
     header_lines: int = 0
     row_groups: tuple[int, ...] = ()
     partitions: Partitions = ()
+    values_size: int = 0
 
     @property
     def all_columns(self) -> tuple[str, ...]:
@@ -87,7 +89,12 @@ class LogFile:
     @property
     def raw_size(self) -> int:
         """Bytes when uncompressed; estimated for a compressed file."""
-        return self.size * _COMPRESSION_RATIO if self.compressed or self.row_groups else self.size
+        return max(self.size * _COMPRESSION_RATIO, self.values_size) if self._is_small else self.size
+
+    @property
+    def _is_small(self) -> bool:
+        """Whether it holds more than its bytes."""
+        return self.compressed or bool(self.row_groups)
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -266,7 +273,7 @@ def _with_row_groups(file: LogFile, opened: BinaryIO, schema: Schema, with_label
     kinds = {name: pa.string() for name, _ in file.partitions} | dict(zip(columns.names, columns.types, strict=True))
     table.check_types(kinds, schema, file.path, with_labels)
     groups = tuple(metadata.row_group(i).num_rows for i in range(metadata.num_row_groups))
-    return dataclasses.replace(file, row_groups=groups)
+    return dataclasses.replace(file, row_groups=groups, values_size=parquet_batches.bytes_in_memory(metadata))
 
 
 def _with_header(file: LogFile, opened: BinaryIO, schema: Schema) -> LogFile:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from features import names, reject_reasons, row_places
+from features import reject_reasons, row_places
 from features.raw_log import cells, log_files, table
 from features.raw_log.batches import Batch, TableReader
 from features.raw_log.columns import RawColumn
@@ -19,7 +19,6 @@ from features.schema import Field, Schema
 
 # Small pieces, so that the first scores come soon and little waits in memory.
 _BYTES = 1 << 20
-_ROWS = 1 << 12
 
 
 def rows(files: Sequence[LogFile], schema: Schema, report: Callable[[RawLogError], None]) -> Iterator[RawRow]:
@@ -37,8 +36,7 @@ def _rows(
 ) -> Iterator[tuple[RawRow, _BatchRows, int]]:
     """Rows, and where they are from: the batch and the place in it."""
     for file in files:
-        size = _ROWS if file.input_format == names.PARQUET else _BYTES
-        reader = TableReader(file, schema, size, with_labels=False)
+        reader = TableReader(file, schema, _BYTES, with_labels=False)
         lines = file.header_lines
         for block in log_files.blocks(file, max(file.size, 1)):
             for batch in reader.batches(block):

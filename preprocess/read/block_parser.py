@@ -10,7 +10,7 @@ import numpy as np
 
 from features import names
 from features.raw_log import log_files
-from features.raw_log.batches import ROWS_PER_BATCH, TableReader
+from features.raw_log.batches import TableReader
 from features.raw_log.moments import SECONDS_PER_DAY
 from preprocess.columns import rows
 from preprocess.columns.rows import Rows
@@ -73,8 +73,7 @@ def _aliccp_pieces(job: Job, block: Block, file: InputFile) -> Iterator[Parsed]:
 
 
 def _table_pieces(job: Job, block: Block, file: InputFile) -> Iterator[Parsed]:
-    size = ROWS_PER_BATCH if file.input_format == names.PARQUET else job.options.block_size
-    for batch in TableReader(file, job.schema, size).batches(block):
+    for batch in TableReader(file, job.schema, job.options.block_size).batches(block):
         yield table_rows.parse(batch, block.file_index, job.schema, job.partitions.test_from)
 
 

@@ -11,12 +11,13 @@ import pyarrow.parquet
 
 import storage
 from features import names
-from features.raw_log import batches, cells, compression, csv_rows, csv_table
+from features.raw_log import cells, compression, csv_rows, csv_table, parquet_batches
 from features.raw_log.csv_rows import Form
 from features.raw_log.log_files import LogFile
 from features.schema import Schema
 
 _STEP = 1 << 16
+_PARQUET_BYTES = 1 << 24
 
 
 def rows_at(file: LogFile, offsets: Sequence[int], schema: Schema) -> Iterator[bytes]:
@@ -82,7 +83,7 @@ class _Window:
 
 def _parquet_rows(opened: BinaryIO, places: Sequence[int]) -> Iterator[bytes]:
     """Rows as JSON lines. Only the row groups that hold them are read."""
-    with pyarrow.parquet.ParquetFile(opened) as parquet:
+    with parquet_batches.open_file(opened) as parquet:
         end = 0
         for group in range(parquet.metadata.num_row_groups):
             first, end = end, end + parquet.metadata.row_group(group).num_rows
@@ -93,8 +94,7 @@ def _parquet_rows(opened: BinaryIO, places: Sequence[int]) -> Iterator[bytes]:
 
 def _rows_of_group(parquet: pyarrow.parquet.ParquetFile, group: int, wanted: Sequence[int]) -> Iterator[bytes]:
     waiting, first = list(reversed(wanted)), 0
-    size = min(batches.ROWS_PER_BATCH, batches.rows_that_fit(parquet.metadata, group))
-    for batch in parquet.iter_batches(size, [group], use_threads=False):
+    for batch in parquet_batches.read(parquet, group, None, _PARQUET_BYTES):
         while waiting and waiting[-1] < first + len(batch):
             number = waiting.pop() - first
             row = {name: cells.shown(batch.column(place)[number]) for place, name in enumerate(batch.schema.names)}

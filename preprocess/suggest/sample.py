@@ -8,7 +8,7 @@ import dataclasses
 import io
 import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,7 +16,7 @@ import pyarrow.csv as arrow_csv
 import pyarrow.parquet as parquet
 
 from features import names
-from features.raw_log import compression, partitions, splits
+from features.raw_log import compression, parquet_batches, partitions, splits
 
 _SAMPLE_BYTES = 32 << 20
 _SEPARATORS = (",", "\t", ";", "|", "\x01")
@@ -115,17 +115,23 @@ def _is_log(name: str) -> bool:
 
 def _read_parquet(path: str, rows: int) -> Sample:
     try:
-        with parquet.ParquetFile(path) as file:
+        with parquet_batches.open_file(path) as file:
             batches: list[pa.RecordBatch] = []
-            for batch in file.iter_batches(batch_size=min(rows, 1 << 16)):
+            for batch in _batches(file):
                 batches.append(batch)
-                if sum(len(found) for found in batches) >= rows:
+                enough = sum(found.nbytes for found in batches) >= _SAMPLE_BYTES
+                if enough or sum(len(found) for found in batches) >= rows:
                     break
             table = pa.Table.from_batches(batches, file.schema_arrow).slice(0, rows)
     except (pa.ArrowException, OSError) as error:
         raise SampleError(f"{path}: not a readable Parquet file: {error}") from error
     columns = {name: _texts(table.column(name).combine_chunks()) for name in table.column_names}
     return Sample((path,), names.PARQUET, columns)
+
+
+def _batches(file: parquet.ParquetFile) -> Iterator[pa.RecordBatch]:
+    for group in range(file.num_row_groups):
+        yield from parquet_batches.read(file, group, None, _SAMPLE_BYTES >> 3)
 
 
 def _texts(array: pa.Array) -> pa.Array:
