@@ -13,7 +13,7 @@ from preprocess.exchange import engine
 from preprocess.exchange.engine import EngineOutbox
 from preprocess.job import Job
 from preprocess.steps import Step
-from preprocess.tasks import PlanTasks
+from preprocess.tasks import NUMBERED, PlanTasks, no_tasks, numbered
 
 # Where results and tasks pass, beside the channels.
 _RESULTS = "results"
@@ -22,11 +22,12 @@ _TASKS = "tasks"
 
 def build(root: beam.Pipeline, job: Job) -> None:
     """Adds the steps to a pipeline."""
-    tasks = root | "Blocks" >> beam.Create(list(enumerate(steps.first_tasks(job))))
+    tasks = numbered(root, "Blocks", steps.first_tasks(job))
+    nothing = no_tasks(root)
     sent: dict[str, list[beam.PCollection]] = {}
     for step in steps.STEPS:
         received = [collection for channel in step.receives for collection in sent[channel]]
-        outputs = (tasks, *received) | step.label >> _RunStep(job, step)
+        outputs = (tasks, nothing, *received) | step.label >> _RunStep(job, step)
         tasks = outputs[_TASKS]
         for channel in step.sends:
             sent.setdefault(channel, []).append(outputs[channel])
@@ -40,20 +41,20 @@ class _RunStep(beam.PTransform):
         self._job, self._step = job, step
 
     def expand(self, collections: tuple[beam.PCollection, ...]) -> dict[str, beam.PCollection]:
-        tasks, *received = collections
-        marked = tasks | "MarkTasks" >> beam.MapTuple(_mark_task)
+        tasks, nothing, *received = collections
+        marked = tasks | "MarkTasks" >> beam.MapTuple(_mark_task).with_output_types(NUMBERED)
         worked = (
             (marked, *received)
             | "Mix" >> beam.Flatten()
             | "Deliver" >> beam.GroupByKey()
-            | "Work" >> beam.FlatMap(_work, self._job, self._step)
+            | "Work" >> beam.FlatMap(_work, self._job, self._step).with_output_types(tuple[str, Any])
         )
         # By filters: not every runner tells tagged outputs apart, and fused filters cost next to nothing.
         outputs = {
-            channel: worked | f"Take_{channel}" >> beam.FlatMap(_of_channel, channel)
+            channel: worked | f"Take_{channel}" >> beam.FlatMap(_of_channel, channel).with_output_types(NUMBERED)
             for channel in (_RESULTS, *self._step.sends)
         }
-        planned = outputs.pop(_RESULTS) | "PlanNext" >> PlanTasks(self._job, self._step, _plan)
+        planned = (outputs.pop(_RESULTS), nothing) | "PlanNext" >> PlanTasks(self._job, self._step, _plan)
         return {_TASKS: planned, **outputs}
 
 

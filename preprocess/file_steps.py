@@ -12,16 +12,17 @@ from preprocess.exchange import files
 from preprocess.exchange.files import FileInbox, FileOutbox, Run
 from preprocess.job import Job
 from preprocess.steps import Step
-from preprocess.tasks import RunTasks
+from preprocess.tasks import RunTasks, no_tasks, numbered
 
 
 def build(root: beam.Pipeline, job: Job) -> None:
     """Adds the steps to a pipeline."""
-    tasks = root | "Blocks" >> beam.Create(list(enumerate(steps.first_tasks(job))))
+    tasks = numbered(root, "Blocks", steps.first_tasks(job))
+    nothing = no_tasks(root)
     for step in steps.STEPS:
-        tasks = tasks | step.label >> RunTasks(job, step, work, plan)
+        tasks = (tasks, nothing) | step.label >> RunTasks(job, step, work, plan)
         if wide_channels(job, step):
-            tasks = tasks | f"Regroup{step.label}" >> RunTasks(job, step, regroup, plan_after_regrouping)
+            tasks = (tasks, nothing) | f"Regroup{step.label}" >> RunTasks(job, step, regroup, plan_after_regrouping)
 
 
 def run_in_process(job: Job) -> None:

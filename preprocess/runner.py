@@ -142,6 +142,8 @@ def run(job: Job, options: PipelineOptions, through_engine: bool | None = None) 
         TaskError: a task failed by a fault of input, output or settings.
         EngineError: the engine cannot be reached, or gave up.
     """
+    # It warns of the end of a job server that has done its work.
+    logging.getLogger("apache_beam.utils.subprocess_server").setLevel(logging.ERROR)
     root = beam.Pipeline(options=options)
     pipeline.build(root, job, not is_local(options) if through_engine is None else through_engine)
     try:

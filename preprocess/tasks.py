@@ -10,45 +10,63 @@ import apache_beam as beam
 from preprocess.job import Job
 from preprocess.steps import Step
 
+# What passes between transforms: a number to group by, and anything. Named to Beam, whose guesses differ between
+# transforms, so that no Flatten meets elements that are encoded in two ways.
+NUMBERED = tuple[int, Any]
+
 Work = Callable[[Job, Step, int, Any], Any]
 Plan = Callable[[Job, Step, Sequence[Any]], Sequence[Any]]
 
 
+def no_tasks(root: beam.Pipeline) -> beam.PCollection:
+    """What stands for the results of a step without tasks: it has none, and yet is followed by another."""
+    return root | "NoTasks" >> _created([(0, None)])
+
+
+def numbered(root: beam.Pipeline, label: str, tasks: Sequence[Any]) -> beam.PCollection:
+    """The tasks of the first step."""
+    return root | label >> _created(list(enumerate(tasks)))
+
+
+def _created(pairs: list[tuple[int, Any]]) -> beam.PTransform:
+    # A grouping follows, which spreads them over the workers.
+    return beam.Create(pairs, reshuffle=False).with_output_types(NUMBERED)
+
+
 class RunTasks(beam.PTransform):
-    """Numbered tasks of a step to numbered tasks of the next."""
+    """Numbered tasks of a step, and `no_tasks`, to numbered tasks of the next."""
 
     def __init__(self, job: Job, step: Step, work: Work, plan: Plan) -> None:
         super().__init__()
         self._job, self._step = job, step
         self._work, self._plan = work, plan
 
-    def expand(self, tasks: beam.PCollection) -> beam.PCollection:
+    def expand(self, collections: tuple[beam.PCollection, beam.PCollection]) -> beam.PCollection:
         """Adds the transforms."""
-        return (
+        tasks, nothing = collections
+        results = (
             tasks
             # By number, not by hash or chance: every worker gets as many tasks.
             | "SpreadTasks" >> beam.GroupByKey()
-            | "Work" >> beam.FlatMap(_work, self._job, self._step, self._work)
-            | "PlanNext" >> PlanTasks(self._job, self._step, self._plan)
+            | "Work" >> beam.FlatMap(_work, self._job, self._step, self._work).with_output_types(NUMBERED)
         )
+        return (results, nothing) | "PlanNext" >> PlanTasks(self._job, self._step, self._plan)
 
 
 class PlanTasks(beam.PTransform):
-    """Results of a step's tasks, each in a pair with 0, to numbered tasks of the next."""
+    """Results of a step's tasks, each in a pair with 0, and `no_tasks`, to numbered tasks of the next."""
 
     def __init__(self, job: Job, step: Step, plan: Plan) -> None:
         super().__init__()
         self._job, self._step, self._plan = job, step, plan
 
-    def expand(self, results: beam.PCollection) -> beam.PCollection:
+    def expand(self, collections: tuple[beam.PCollection, beam.PCollection]) -> beam.PCollection:
         """Adds the transforms."""
-        nothing = results.pipeline | "NoTasks" >> beam.Create([(0, None)])
         return (
-            (results, nothing)
-            # A step without tasks has no results, and yet is followed by another.
+            collections
             | beam.Flatten()
             | "GatherResults" >> beam.GroupByKey()
-            | "Plan" >> beam.FlatMap(_plan, self._job, self._step, self._plan)
+            | "Plan" >> beam.FlatMap(_plan, self._job, self._step, self._plan).with_output_types(NUMBERED)
         )
 
 

@@ -2,12 +2,15 @@
 
 import hashlib
 
+import apache_beam as beam
 import pytest
 
-from features import names
-from preprocess import command, file_steps, runner
+from features import names, schema_file
+from preprocess import command, file_steps, partition, pipeline, runner
 from preprocess.exchange import files
+from preprocess.job import Job
 from preprocess.options import Options
+from preprocess.read import inputs
 from simulate.options import Options as SimulationOptions
 from simulate.simulation import simulate
 
@@ -53,3 +56,18 @@ def test_the_engines_shuffle_gives_the_same_bytes(log, whole, tmp_path):
     options = runner.beam_options([])
     found = run(log, tmp_path / "out", lambda job: runner.run(job, options, through_engine=True), block_size=50_000)
     assert found == whole
+
+
+@pytest.mark.parametrize("through_engine", [False, True])
+def test_all_that_flows_together_is_encoded_in_one_way(log, tmp_path, through_engine):
+    options, schema = Options(input_dir=str(log), output_dir=str(tmp_path)), schema_file.load(names.ALICCP)
+    found, _ = inputs.find(options, schema)
+    job = Job(options, schema, tuple(found), partition.plan(found, options), str(tmp_path))
+    root = beam.Pipeline(options=runner.beam_options([]))
+    pipeline.build(root, job, through_engine)
+    made = root.to_runner_api().components
+    flattened = [part for part in made.transforms.values() if part.spec.urn == "beam:transform:flatten:v1"]
+    assert flattened
+    for part in flattened:
+        collections = [*part.inputs.values(), *part.outputs.values()]
+        assert len({made.pcollections[name].coder_id for name in collections}) == 1, part.unique_name
