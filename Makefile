@@ -9,7 +9,7 @@ PACKAGES := storage features simulate preprocess input_fn model_fn trainer servi
 INPUT :=
 OUTPUT := demo_output
 
-.PHONY: setup demo demo-daily test test-engines test-stores test-chains test-matrix lint audit bench constraints clean
+.PHONY: setup demo demo-daily test engines test-engines test-stores test-chains test-matrix lint audit bench constraints clean
 .PHONY: test-tables test-topologies test-commands test-optimizers
 
 setup: $(READY)
@@ -35,12 +35,17 @@ test: lint
 test-commands: $(READY)
 	$(BIN)/python -m pytest -m commands tests
 
+# The job servers of Flink and Spark with all their parts, by Maven.
+engines: $(READY)
+	@$(BIN)/python tools/engines/job_servers.py flink
+	@$(BIN)/python tools/engines/job_servers.py spark
+
 # The job on Flink and Spark, in workers of their own. Their jars come by Maven into .engines.
 test-engines: $(READY)
 	@command -v java >/dev/null && command -v mvn >/dev/null || { \
 	  echo "test-engines: needs Java (11 or 17) and Maven, which are not on this machine."; \
 	  echo "Nothing was tested; install them, for example: apt-get install openjdk-17-jre-headless maven"; exit 1; }
-	$(BIN)/python -m pytest -n 0 -m engines tests/engines
+	$(BIN)/python -m pytest -n 1 -m engines tests/engines
 
 # The whole chain on real stores: S3 servers, and HDFS where Java and Maven are.
 test-stores: $(READY)

@@ -1,20 +1,19 @@
 """Engines that run here, each with worker processes of its own; where Java or a jar is missing, the tests say so."""
 
-import contextlib
 import os
 import pathlib
 import shutil
-import socket
 import subprocess
 import sys
-import time
 
-import job_servers
 import pytest
-import worker_processes
 
 HERE = pathlib.Path(__file__).parent
-CACHE = pathlib.Path(os.environ.get("ENGINES_CACHE", HERE.parent.parent / ".engines"))
+ROOT = HERE.parent.parent
+sys.path.insert(0, str(ROOT / "tools" / "engines"))
+
+import clusters  # noqa: E402 its folder is no package
+import job_servers  # noqa: E402
 
 
 def pytest_collection_modifyitems(items):
@@ -24,14 +23,20 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(scope="session")
-def job_server():
-    """Path of the job server of an engine."""
+def cache():
+    """Where the jars are kept."""
     if not (shutil.which("java") and shutil.which("mvn")):
         pytest.skip("needs Java 11 or 17 and Maven")
+    return pathlib.Path(os.environ.get("ENGINES_CACHE", job_servers.CACHE))
+
+
+@pytest.fixture(scope="session")
+def job_server(cache):
+    """Gives the path of an engine's job server."""
 
     def path(engine):
         try:
-            return job_servers.jar(engine, CACHE)
+            return job_servers.jar(engine, cache)
         except subprocess.CalledProcessError as error:
             pytest.skip(f"Maven cannot get {engine}'s jars: {error.stdout[-300:]}")
 
@@ -41,28 +46,5 @@ def job_server():
 @pytest.fixture
 def pool(tmp_path):
     """A pool that starts worker processes for the engine: its address and its process."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "apache_beam.runners.worker.worker_pool_main", f"--service_port={port}"]
-    # The pool starts "python", whichever that is.
-    path = f"{pathlib.Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = os.environ | {"PYTHONPATH": str(HERE.parent.parent), "PATH": path}
-    with (tmp_path / "pool.log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=tmp_path)
-        try:
-            _wait_for(port)
-            yield f"127.0.0.1:{port}", process.pid
-        finally:
-            for worker in worker_processes.of(process.pid):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(worker, 9)
-            process.kill()
-            process.wait()
-
-
-def _wait_for(port):
-    while True:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-            return
-        time.sleep(0.2)
+    with clusters.worker_pool(tmp_path) as started:
+        yield started

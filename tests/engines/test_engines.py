@@ -1,15 +1,15 @@
 """The job on Flink and on Spark gives the local runner's bytes; a worker that is killed costs no file and no byte."""
 
+import contextlib
 import hashlib
 import os
-import pathlib
 import signal
 import subprocess
 import sys
 import time
 
+import clusters
 import pytest
-import worker_processes
 
 from features import names
 from preprocess import command, file_steps, steps
@@ -18,8 +18,9 @@ from simulate.options import Options as SimulationOptions
 from simulate.simulation import simulate
 from storage import publish
 
-# How each engine is told to run on two slots of its own.
-ENGINES = {
+SETTINGS = {"max_rejected": 0.5, "min_count": 3, "shards": 3}
+# Two slots: threads of the job server.
+INSIDE = {
     "flink": ["--runner=FlinkRunner", "--flink_master=[local]", "--parallelism=2"],
     "spark": ["--runner=SparkRunner", "--spark_master_url=local[2,4]"],
 }
@@ -41,10 +42,7 @@ def log(tmp_path_factory):
 def whole(log, tmp_path_factory):
     """Output without an engine, one task after another."""
     out = tmp_path_factory.mktemp("whole") / "out"
-    command.run(
-        Options(input_dir=str(log), output_dir=str(out), max_rejected=0.5, min_count=3),
-        execute=file_steps.run_in_process,
-    )
+    command.run(Options(input_dir=str(log), output_dir=str(out), **SETTINGS), execute=file_steps.run_in_process)
     return contents(out)
 
 
@@ -55,61 +53,70 @@ def contents(out):
     return {path: digest for path, digest in made.items() if not path.startswith("_")}
 
 
-def start(engine, jar, log, out, *flags):
-    own = [f"--{engine}_job_server_jar={jar}", *ENGINES[engine]]
-    flags = [f"--input_dir={log}", f"--output_dir={out}", "--max_rejected=0.5", "--min_count=3", *own, *flags]
-    root = pathlib.Path(command.__file__).parent.parent
+def start(engine, jar, log, out, *flags, **environment):
+    flags = [f"--input_dir={log}", f"--output_dir={out}", f"--{engine}_job_server_jar={jar}", *flags]
+    flags += [f"--{name}={value}" for name, value in SETTINGS.items()]
     return subprocess.Popen(
-        [sys.executable, "-m", "preprocess", *flags],
-        cwd=root,
+        [sys.executable, "-m", "preprocess", "--block_size=400000", *flags],
+        cwd=clusters.REPOSITORY,
+        env=os.environ | clusters.QUICK_JAVA | {"FLINK_CONF_DIR": str(clusters.FLINK_CONF)} | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
 
 
-@pytest.mark.parametrize("engine", sorted(ENGINES))
+@contextlib.contextmanager
+def cluster(engine, folder, cache):
+    """Two processes of the engine; gives the flags and the environment of a job that runs there."""
+    if engine == "flink":
+        with clusters.flink(folder, cache) as address:
+            yield ["--runner=FlinkRunner", f"--flink_master={address}", "--parallelism=2"], {}
+    else:
+        flags = ["--runner=SparkRunner", *clusters.spark_flags()]
+        yield flags, clusters.spark_environment(folder, cache)
+
+
+@pytest.mark.parametrize("engine", sorted(INSIDE))
 def test_an_engines_shuffle_gives_the_local_runners_bytes(engine, job_server, log, whole, tmp_path):
-    process = start(
-        engine, job_server(engine), log, tmp_path / "out", "--block_size=100000", "--environment_type=LOOPBACK"
-    )
+    out = tmp_path / "out"
+    process = start(engine, job_server(engine), log, out, *INSIDE[engine], "--environment_type=LOOPBACK")
     text, _ = process.communicate()
     assert process.returncode == 0, text
     assert f"{len(steps.STEPS)}/{len(steps.STEPS)}" in text
-    assert contents(tmp_path / "out") == whole
+    assert contents(out) == whole
 
 
-@pytest.mark.parametrize("engine", sorted(ENGINES))
-def test_a_killed_worker_leaves_the_whole_output_or_none(engine, job_server, pool, log, whole, tmp_path):
+@pytest.mark.parametrize("engine", sorted(INSIDE))
+def test_a_killed_worker_costs_no_byte(engine, job_server, cache, pool, log, whole, tmp_path):
     address, process_id = pool
-    out = tmp_path / "out"
-    flags = ("--block_size=100000", "--environment_type=EXTERNAL", f"--environment_config={address}")
-    process = start(engine, job_server(engine), log, out, *flags)
-    killed = kill_a_worker(process, process_id, out)
-    text, _ = process.communicate()
+    out, jar = tmp_path / "out", job_server(engine)
+    with cluster(engine, tmp_path, cache) as (flags, environment):
+        external = ("--environment_type=EXTERNAL", f"--environment_config={address}")
+        process = start(engine, jar, log, out, *flags, *external, **environment)
+        killed = kill_a_worker(process, process_id, out)
+        text, _ = process.communicate()
     assert killed, text
-    assert "Traceback" not in text
-    if process.returncode:
-        # An engine may give the job up; then it says so, and nothing is taken for an output.
-        assert f"preprocess: {engine.title()}Runner at" in text
-        assert not (out / names.SUCCESS_FILE).exists()
-    else:
-        assert contents(out) == whole
+    assert process.returncode == 0, text
+    assert contents(out) == whole
 
 
 def kill_a_worker(process, pool_process, out):
-    """Kills a worker once the blocks are parsed. Returns whether there was one."""
+    """Kills a worker that has begun, once the blocks are parsed. Returns whether there was one."""
     parsed = steps.done_at(steps.PARSE)
-    while process.poll() is None and not list((out / publish.TEMPORARY).glob(f"*/{parsed}")):
+    while process.poll() is None:
+        if list((out / publish.TEMPORARY).glob(f"*/{parsed}")):
+            for worker in clusters.children(pool_process):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(worker, signal.SIGKILL)
+                    return True
         time.sleep(0.05)
-    for worker in worker_processes.of(pool_process)[:1]:
-        os.kill(worker, signal.SIGKILL)
-        return True
     return False
 
 
 def test_an_option_that_nobody_knows_is_refused_by_the_engine(job_server, log, tmp_path):
-    process = start("flink", job_server("flink"), log, tmp_path / "out", "--min_cout=3", "--environment_type=LOOPBACK")
+    flags = (*INSIDE["flink"], "--min_cout=3", "--environment_type=LOOPBACK")
+    process = start("flink", job_server("flink"), log, tmp_path / "out", *flags)
     text, _ = process.communicate()
     assert process.returncode == 1
     assert "--min_cout=3: no flag of this job" in text and "Traceback" not in text
