@@ -10,6 +10,7 @@ import asyncio
 import functools
 import gc
 import os
+import signal
 import socket
 import sys
 import threading
@@ -33,7 +34,7 @@ from serving.local_server.model_config import (
     read_models,
     read_monitoring_path,
 )
-from serving.local_server.models import Models, holds_saved_model, versions_on_disk
+from serving.local_server.models import Models, require_base_path
 from serving.local_server.rest_api import RestApi
 from serving.local_server.servable import Servable
 from serving.local_server.try_page import TryPage
@@ -69,19 +70,8 @@ def model_configs() -> list[ModelConfig]:
     else:
         configs = [ModelConfig(FLAGS.model_name, FLAGS.model_base_path)]
     for config in configs:
-        _check_base_path(config)
+        require_base_path(config)
     return configs
-
-
-def _check_base_path(config: ModelConfig) -> None:
-    path = config.base_path
-    if not os.path.isdir(path):
-        raise ConfigError(f"model {config.name}: no folder {path}; export a model to it first")
-    if holds_saved_model(path):
-        parent = os.path.dirname(os.path.abspath(path))
-        raise ConfigError(f"model {config.name}: {path} is a version; give the folder of versions, {parent}")
-    if not versions_on_disk(path):
-        logging.warning("model %s: %s has no version yet (a folder whose name is a number)", config.name, path)
 
 
 def make_app(models: Models, metrics: Metrics) -> HttpApp:
@@ -133,6 +123,8 @@ def run(argv: list[str]) -> None:
         gc.collect()
         gc.freeze()
         gc.set_threshold(100_000)
+        # While models are loaded, which may take minutes in TensorFlow, Ctrl-C ends the process as SIGTERM does.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         models.poll()
         seconds = FLAGS.file_system_poll_wait_seconds
         if seconds > 0:

@@ -64,10 +64,12 @@ def write_toy_model(path, shift=0.0, warm_up=({"user": [1], "user/weight": [1.0]
 
 def write_warm_up(path, calls):
     os.makedirs(os.path.join(path, saved_model_files.EXTRA_DIR), exist_ok=True)
-    dtypes = {"user": tf.int64, "user/weight": tf.float32, "item": tf.int64}
+    dtypes = {"user": tf.int64, "user/weight": tf.float32, "item": tf.int64, "turns": tf.int64}
     with tf.io.TFRecordWriter(saved_model_files.extra_file(path, saved_model_files.WARM_UP_FILE)) as writer:
         for call in calls:
             log = prediction_log_pb2.PredictionLog()
+            if "turns" in call:
+                log.predict_log.request.model_spec.signature_name = "slow"
             for name, value in call.items():
                 proto = tf.make_tensor_proto(value, dtypes[name])
                 log.predict_log.request.inputs[name].CopyFrom(proto)

@@ -124,15 +124,18 @@ class Listener:
 
 def bound_socket(host: str, port: int) -> socket.socket:
     """A socket at an address, which does not listen yet. Raises OSError with the address in its text."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    family, kind, protocol, _, address = found[0]
-    sock = socket.socket(family, kind, protocol)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock = None
     try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, address = found[0]
+        sock = socket.socket(family, kind, protocol)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(address)
-    except OSError as error:
-        sock.close()
-        raise OSError(f"--rest_api_host={host} --rest_api_port={port}: {error.strerror}") from error
+    except (OSError, UnicodeError) as error:
+        if sock is not None:
+            sock.close()
+        problem = error.strerror if isinstance(error, OSError) else error
+        raise OSError(f"--rest_api_host={host} --rest_api_port={port}: {problem}") from error
     return sock
 
 

@@ -9,16 +9,15 @@ import numpy as np
 import tensorflow as tf
 
 from serving.local_server import json_document
-from serving.local_server.json_document import ENCODING, format_error, type_name
+from serving.local_server.json_document import ENCODING, format_error, quoted
 from serving.local_server.predict_json import document_text, signature_name
-from serving.local_server.status import ServingError, invalid_argument
+from serving.local_server.status import invalid_argument
 from serving.local_server.tensor_json import decoded_base64, is_base64, leaf_texts, listed_text, nested_text
 
 CONTEXT = "context"
 EXAMPLES = "examples"
 RESULTS = "results"
 
-_KIND_NAMES = {"int64_list": "int64", "float_list": "float", "bytes_list": "bytes"}
 _KINDS = {int: "int64_list", bool: "int64_list", float: "float_list", str: "bytes_list", dict: "bytes_list"}
 _MAX_INT64 = (1 << 63) - 1
 
@@ -48,34 +47,17 @@ def parse_examples(body: bytes) -> ExamplesCall:
         raise format_error(document, f"Expecting '{EXAMPLES}' value to be an list/array")
     if not examples:
         raise format_error(document, f"'{EXAMPLES}' value is an empty array")
-    return ExamplesCall(name, with_context(context, [_serialized(example) for example in examples]))
+    # Protocol buffers written one after the other are their merger, of a map the last entry of a key: the example's.
+    return ExamplesCall(name, np.array([context + _serialized(example) for example in examples], object))
 
 
-def with_context(context: bytes, examples: list[bytes]) -> np.ndarray:
-    """Serialized examples merged with a serialized context: object [n].
-
-    Protocol buffers written one after the other are their merger, of a map the last entry of a key: the example's.
-    """
-    merged = np.empty(len(examples), object)
-    merged[:] = [context + example for example in examples]
-    return merged
-
-
-def classify_answer(classes: np.ndarray | None, scores: np.ndarray | None, examples: int) -> bytes:
+def classify_answer(classes: np.ndarray, scores: np.ndarray, examples: int) -> bytes:
     """Body of the answer, of string and float tensors `[examples, classes]`. Raises ServingError for other shapes."""
-    for name, array, kind in (("classes", classes, "O"), ("scores", scores, "f")):
-        if array is not None and (array.ndim != 2 or array.dtype.kind != kind or len(array) != examples):
-            wanted = f"[{examples}, num_classes]"
-            raise invalid_argument(f"Expected {name} Tensor of shape {wanted}. Got: {array.dtype} {list(array.shape)}")
-    shape, *others = (array.shape for array in (classes, scores) if array is not None)
-    if others and others[0] != shape:
-        raise invalid_argument(
-            f"Tensors class and score should match in dim_size(1). Got {shape[1]} vs. {others[0][1]}"
-        )
-    count = shape[0] * shape[1]
-    labels = ['""'] * count if classes is None else leaf_texts(classes)
-    numbers = ["0.0"] * count if scores is None else leaf_texts(scores)
-    return document_text(RESULTS, nested_text([listed_text(pair) for pair in zip(labels, numbers, strict=True)], shape))
+    if classes.shape != scores.shape or classes.ndim != 2 or len(classes) != examples:
+        found = f"{list(classes.shape)} and {list(scores.shape)}"
+        raise invalid_argument(f"Expected classes and scores Tensors of shape [{examples}, num_classes]. Got: {found}")
+    pairs = zip(leaf_texts(classes), leaf_texts(scores), strict=True)
+    return document_text(RESULTS, nested_text([listed_text(pair) for pair in pairs], classes.shape))
 
 
 def regress_answer(outputs: np.ndarray, examples: int) -> bytes:
@@ -88,7 +70,7 @@ def regress_answer(outputs: np.ndarray, examples: int) -> bytes:
 
 def _serialized(example: Any) -> bytes:
     if not isinstance(example, dict):
-        raise invalid_argument(f"Example must be JSON object but got JSON {type_name(example)}")
+        raise invalid_argument(f"Example must be JSON object but got {quoted(example)}")
     proto = tf.train.Example()
     for name, values in example.items():
         try:
@@ -102,13 +84,12 @@ def _serialized(example: Any) -> bytes:
 def _fill(feature: tf.train.Feature, name: str, values: list[Any]) -> None:
     if not values:
         return
-    types = set(map(type, values))
-    kinds = {_KINDS.get(kind) for kind in types}
-    if None in kinds or (dict in types and not all(is_base64(value) for value in values if isinstance(value, dict))):
-        raise _element_error(name, values)
+    kinds = set(map(_kind, values))
+    if None in kinds:
+        odd = next(value for value in values if _kind(value) is None)
+        raise invalid_argument(f"Feature: {name} has element with unexpected JSON type: {quoted(odd)}")
     if len(kinds) > 1:
-        first = _KIND_NAMES[_KINDS[type(values[0])]]
-        raise invalid_argument(f"Unexpected element type in feature: {name} expecting type: {first}")
+        raise invalid_argument(f"Unexpected element type in feature: {name} expecting type: {_kind(values[0])}")
     kind = kinds.pop()
     if kind == "bytes_list":
         values = [value.encode(*ENCODING) if isinstance(value, str) else decoded_base64(value) for value in values]
@@ -117,8 +98,5 @@ def _fill(feature: tf.train.Feature, name: str, values: list[Any]) -> None:
     getattr(feature, str(kind)).value.extend(values)
 
 
-def _element_error(name: str, values: list[Any]) -> ServingError:
-    odd = next(
-        value for value in values if type(value) not in _KINDS or (isinstance(value, dict) and not is_base64(value))
-    )
-    return invalid_argument(f"Feature: {name} has element with unexpected JSON type: {type_name(odd)}")
+def _kind(value: Any) -> str | None:
+    return None if isinstance(value, dict) and not is_base64(value) else _KINDS.get(type(value))

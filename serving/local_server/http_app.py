@@ -105,7 +105,8 @@ class HttpApp:
             code = Code.CANCELLED
             raise
         finally:
-            self._metrics.count_request(address.name, address.method, code, time.monotonic() - start)
+            name = self._api.counted_name(address)
+            self._metrics.count_request(name, address.method, code, time.monotonic() - start)
 
     async def _admitted(self, request: web.Request, address: Address) -> bytes:
         """Answer of a call, if there are not too many."""

@@ -91,10 +91,11 @@ def _monitoring_config() -> Any:
 
 
 def _parse(path: str, proto: Any) -> Any:
-    with open(path, encoding="utf-8") as file:
-        text = file.read()
     try:
-        return text_format.Parse(text, proto)
+        with open(path, encoding="utf-8") as file:
+            return text_format.Parse(file.read(), proto)
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: no text in UTF-8: {error}") from error
     except text_format.ParseError as error:
         kind = proto.DESCRIPTOR.name
         raise ConfigError(f"{path}, line {error.GetLine()}: no {kind} in text format: {error}") from error

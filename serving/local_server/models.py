@@ -14,7 +14,7 @@ import tensorflow as tf
 from absl import logging
 
 from serving.local_server.metrics import Metrics
-from serving.local_server.model_config import ModelConfig
+from serving.local_server.model_config import ConfigError, ModelConfig
 from serving.local_server.servable import Servable
 from serving.local_server.status import Code, ServingError, invalid_argument, not_found
 
@@ -47,7 +47,6 @@ class _Loaded:
     def __init__(self, servable: Servable) -> None:
         self.servable = servable
         self.users = 0
-        self.retired = False
 
 
 class Models:
@@ -60,6 +59,8 @@ class Models:
         self._lock = threading.Lock()
         self._loaded: dict[str, dict[int, _Loaded]] = {config.name: {} for config in configs}
         self._states: dict[str, dict[int, VersionState]] = {config.name: {} for config in configs}
+        # No longer served, but perhaps still in use.
+        self._retired: list[_Loaded] = []
         self._stop = threading.Event()
 
     @property
@@ -82,9 +83,6 @@ class Models:
         finally:
             with self._lock:
                 loaded.users -= 1
-                unused = loaded.retired and not loaded.users
-            if unused:
-                _close(loaded.servable)
 
     def statuses(self, name: str, version: int | None = None) -> dict[int, VersionState]:
         """State of each version of a model, the newest first, or of one. Raises ServingError where there is none."""
@@ -106,6 +104,7 @@ class Models:
             except OSError as error:  # noqa: PERF203
                 # Storage may be away for a while; what is loaded goes on.
                 logging.error("Model %s: %s", config.name, error)
+        self._close_unused()
 
     def poll_every(self, seconds: float) -> None:
         """Polls until `stop`."""
@@ -169,21 +168,35 @@ class Models:
             loaded = self._loaded[name][version]
             self._loaded[name] = {key: value for key, value in self._loaded[name].items() if key != version}
             self._states[name][version] = VersionState(END)
-            loaded.retired = True
-            unused = not loaded.users
-        if unused:
-            _close(loaded.servable)
+            self._retired.append(loaded)
         logging.info("Model %s: version %d is no longer served", name, version)
+
+    def _close_unused(self) -> None:
+        """Closes what is retired. Here and not by its last user, whose caller would wait for half a second."""
+        with self._lock:
+            unused = [loaded for loaded in self._retired if not loaded.users]
+            self._retired = [loaded for loaded in self._retired if loaded.users]
+        for loaded in unused:
+            loaded.servable.close()
+        if unused:
+            # What else refers to itself in a circle would stay until the next collection, which may be far away.
+            gc.collect()
 
     def _set_state(self, name: str, version: int, state: VersionState) -> None:
         with self._lock:
             self._states[name][version] = state
 
 
-def _close(servable: Servable) -> None:
-    servable.close()
-    # A graph is a circle of references: left to itself, it stays until the next collection, which may be far away.
-    gc.collect()
+def require_base_path(config: ModelConfig) -> None:
+    """Says that a model has no version yet. Raises ConfigError where its folder is none, or is a version itself."""
+    path = config.base_path
+    if not os.path.isdir(path):
+        raise ConfigError(f"model {config.name}: no folder {path}; export a model to it first")
+    if holds_saved_model(path):
+        parent = os.path.dirname(os.path.abspath(path))
+        raise ConfigError(f"model {config.name}: {path} is a version; give the folder of versions, {parent}")
+    if not versions_on_disk(path):
+        logging.warning("model %s: %s has no version yet (a folder whose name is a number)", config.name, path)
 
 
 def versions_on_disk(base_path: str) -> dict[int, str]:
@@ -193,7 +206,7 @@ def versions_on_disk(base_path: str) -> dict[int, str]:
     """
     found = {}
     for entry in sorted(os.scandir(base_path), key=lambda entry: entry.name):
-        if not (entry.name.isascii() and entry.name.isdigit()) or int(entry.name[:40]) > MAX_VERSION:
+        if not (entry.name.isascii() and entry.name.isdigit()) or int(entry.name) > MAX_VERSION:
             continue
         if holds_saved_model(entry.path):
             found[int(entry.name)] = entry.path

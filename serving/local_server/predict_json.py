@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -25,7 +24,6 @@ BYTES_SUFFIX = "_bytes"
 
 # Of a signature the dtype of each input (`int64`, `float`, `string` ...).
 InputTypes = Callable[[str], Mapping[str, str]]
-MakeTensor = Callable[[Any, str], np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,14 +51,13 @@ def parse_predict(body: bytes, input_types: InputTypes) -> PredictCall:
 
 def _parse_any(body: bytes, input_types: InputTypes) -> PredictCall:
     document = json_document.parse(body)
-    make = functools.partial(tensor, booleans=b"true" in body or b"false" in body)
     name = signature_name(document)
     types = input_types(name)
     if INSTANCES in document and INPUTS in document:
         problem = f"Not formatted correctly expecting only one of '{INPUTS}' or '{INSTANCES}' keys to exist"
         raise format_error(document, problem)
     if INPUTS in document:
-        return PredictCall(name, _tensors_of_columns(document[INPUTS], types, make), by_row=False)
+        return PredictCall(name, _tensors_of_columns(document[INPUTS], types), by_row=False)
     if INSTANCES not in document:
         raise invalid_argument(f"Missing '{INPUTS}' or '{INSTANCES}' key")
     rows = document[INSTANCES]
@@ -68,7 +65,7 @@ def _parse_any(body: bytes, input_types: InputTypes) -> PredictCall:
         raise format_error(document, f"Expecting '{INSTANCES}' to be an list/array")
     if not rows:
         raise format_error(document, f"No values in '{INSTANCES}' array")
-    return PredictCall(name, _tensors_of_rows(rows, types, make), by_row=True)
+    return PredictCall(name, _tensors_of_rows(rows, types), by_row=True)
 
 
 def signature_name(document: Mapping[str, Any]) -> str:
@@ -95,17 +92,17 @@ def document_text(key: str, value: str) -> bytes:
     return f'{{\n    "{key}": {value}\n}}'.encode(*ENCODING)
 
 
-def _tensors_of_columns(inputs: Any, types: Mapping[str, str], make: MakeTensor) -> dict[str, np.ndarray]:
+def _tensors_of_columns(inputs: Any, types: Mapping[str, str]) -> dict[str, np.ndarray]:
     if not _is_named(inputs):
         _check_single(INPUTS, "value/list, but expecting an object", types)
-        return {name: make(inputs, dtype) for name, dtype in types.items()}
+        return {name: tensor(inputs, dtype) for name, dtype in types.items()}
     for name in types:
         if name not in inputs:
             raise invalid_argument(f"Missing named input: {name} in '{INPUTS}' object.")
-    return {name: make(inputs[name], dtype) for name, dtype in types.items()}
+    return {name: tensor(inputs[name], dtype) for name, dtype in types.items()}
 
 
-def _tensors_of_rows(rows: list[Any], types: Mapping[str, str], make: MakeTensor) -> dict[str, np.ndarray]:
+def _tensors_of_rows(rows: list[Any], types: Mapping[str, str]) -> dict[str, np.ndarray]:
     if not isinstance(rows[0], dict):
         _check_single(INSTANCES, "list, but expecting list of objects", types)
     named = _is_named(rows[0])
@@ -118,9 +115,8 @@ def _tensors_of_rows(rows: list[Any], types: Mapping[str, str], make: MakeTensor
             problem = f"JSON object: {quoted(row)} keys must be equal to: {keys}"
             raise invalid_argument(f"Failed to process element: {place} of '{INSTANCES}' list. {problem}")
     if named:
-        columns = {name: [row[name] for row in rows] for name in types}
-        return {name: _stacked(columns[name], dtype, f" key: {name}", make) for name, dtype in types.items()}
-    return {name: _stacked(rows, dtype, "", make) for name, dtype in types.items()}
+        return {name: _stacked([row[name] for row in rows], dtype, f" key: {name}") for name, dtype in types.items()}
+    return {name: _stacked(rows, dtype, "") for name, dtype in types.items()}
 
 
 def _check_single(key: str, problem: str, types: Mapping[str, str]) -> None:
@@ -128,21 +124,12 @@ def _check_single(key: str, problem: str, types: Mapping[str, str]) -> None:
         raise invalid_argument(f"{key} is a plain {problem} as multiple input tensors required as per tensorinfo_map")
 
 
-def _stacked(elements: list[Any], dtype: str, key: str, make: MakeTensor) -> np.ndarray:
-    """Tensor of the elements; where that fails, the error names the first element that is wrong in itself."""
+def _stacked(elements: list[Any], dtype: str, key: str) -> np.ndarray:
     try:
-        return make(elements, dtype)
-    except ServingError:
-        for place, element in enumerate(elements):
-            _check_element(element, dtype, f"Failed to process element: {place}{key} of '{INSTANCES}' list.")
-        raise
-
-
-def _check_element(element: Any, dtype: str, where: str) -> None:
-    try:
-        tensor(element, dtype)
+        return tensor(elements, dtype)
     except ServingError as error:
-        raise ServingError(error.code, f"{where} Error: {error.code.name}: {error}") from error
+        problem = f"Failed to process '{INSTANCES}' list{key}. Error: {error.code.name}: {error}"
+        raise ServingError(error.code, problem) from error
 
 
 def _is_named(value: Any) -> bool:

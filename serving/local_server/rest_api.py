@@ -77,15 +77,14 @@ class RestApi:
     def __init__(self, models: Models, metrics: Metrics) -> None:
         self._models = models
         self._metrics = metrics
-        self._calls: dict[str, Callable[[Address, bytes], bytes]] = {
-            "predict": self._predict,
-            "classify": self._classify,
-            "regress": self._regress,
-        }
+
+    def counted_name(self, address: Address) -> str:
+        """Name of the model in metrics: empty for one that is not here, or any caller could add metrics for ever."""
+        return address.name if address.name in self._models.names else ""
 
     def call(self, address: Address, body: bytes) -> bytes:
         """Answer of a predict, classify or regress call. Raises ServingError."""
-        return self._calls[address.method](address, body)
+        return self._predict(address, body) if address.method == "predict" else self._run_examples(address, body)
 
     def status(self, address: Address) -> bytes:
         """State of a model's versions. Like TensorFlow Serving it does not look at a label. Raises ServingError."""
@@ -110,17 +109,11 @@ class RestApi:
             outputs = self._timed(address, lambda: servable.predict(call.signature_name, call.tensors))
         return predict_answer(outputs, call.by_row)
 
-    def _classify(self, address: Address, body: bytes) -> bytes:
-        call = parse_examples(body)
+    def _run_examples(self, address: Address, body: bytes) -> bytes:
+        method, call = address.method, parse_examples(body)
         with self._models.use(address.name, address.version, address.label) as servable:
-            outputs = self._timed(address, lambda: servable.classify(call.signature_name, call.examples))
-        return classify_answer(*outputs, len(call.examples))
-
-    def _regress(self, address: Address, body: bytes) -> bytes:
-        call = parse_examples(body)
-        with self._models.use(address.name, address.version, address.label) as servable:
-            outputs = self._timed(address, lambda: servable.regress(call.signature_name, call.examples))
-        return regress_answer(outputs, len(call.examples))
+            outputs = self._timed(address, lambda: servable.run_examples(method, call.signature_name, call.examples))
+        return (classify_answer if method == "classify" else regress_answer)(*outputs, len(call.examples))
 
     def _timed(self, address: Address, run: Callable[[], _Outputs]) -> _Outputs:
         start = time.monotonic()

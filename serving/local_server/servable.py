@@ -12,15 +12,13 @@ import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2
 
 from serving import warm_up
+from serving.local_server import loading
 from serving.local_server.json_document import ENCODING
 from serving.local_server.status import Code, ServingError, invalid_argument
 from serving.saved_model_files import SHARED_CONTEXT, WARM_UP_FILE
 
-CLASSIFY_INPUT = "inputs"
-CLASSIFY_CLASSES = "classes"
-CLASSIFY_SCORES = "scores"
-REGRESS_INPUT = "inputs"
-REGRESS_OUTPUT = "outputs"
+EXAMPLES_INPUT = "inputs"
+EXAMPLES_OUTPUTS = {"classify": ("classes", "scores"), "regress": ("outputs",)}
 
 # TensorFlow Serving's words for types whose NumPy name is another.
 _DTYPE_NAMES = {"float16": "half", "float32": "float", "float64": "double"}
@@ -39,18 +37,6 @@ class Signature:
     inputs: dict[str, str]
     ranks: dict[str, int]
     outputs: tuple[str, ...]
-
-
-class _LoadingSession(tf.compat.v1.Session):
-    """A session whose `run`, which loading alone calls, works on the caller's thread.
-
-    That thread has a low priority: on TensorFlow's own threads, weights and vocabulary would be read at the cost of
-    the calls that other versions answer.
-    """
-
-    def run(self, fetches: Any, feed_dict: Any = None, options: Any = None, run_metadata: Any = None) -> Any:
-        options = options or config_pb2.RunOptions(inter_op_thread_pool=-1)
-        return super().run(fetches, feed_dict, options, run_metadata)
 
 
 class Servable:
@@ -72,27 +58,24 @@ class Servable:
         self.name = name
         self.version = version
         self.path = path
-        # Warm-up takes the time that it takes.
-        self._timeout_ms = 0
+        self._timeout_ms = timeout_ms
         # A Session, not `tf.saved_model.load`: it checks no static shapes, as TensorFlow Serving does not, and on
         # the graph of an Estimator's export a call takes a fifth of the time.
-        graph = tf.Graph()
-        self._session = _LoadingSession(graph=graph)
-        with graph.as_default():
-            meta_graph = tf.compat.v1.saved_model.loader.load(self._session, [tf.saved_model.SERVING], path)
+        self._session = loading.LoadingSession(graph=tf.Graph())
+        meta_graph = loading.load(self._session, path)
         self.signature_defs = dict(meta_graph.signature_def)
         self.signatures = {name: _signature(definition) for name, definition in self.signature_defs.items()}
         self._callables: dict[tuple[str, int], Any] = {}
         self._callables_lock = threading.Lock()
         self.warmup_calls = self._warm_up()
-        self._timeout_ms = timeout_ms
-        for name in {name for name, _ in self._callables}:
-            self._callable(name, timeout_ms)
 
     def close(self) -> None:
         """Frees the memory of the model."""
         self._callables.clear()
+        graph = self._session.graph
         self._session.close()
+        del self._session
+        loading.free(graph)
 
     def signature(self, name: str) -> Signature:
         """Signature of a name. Raises ServingError where the model has none of it."""
@@ -116,42 +99,23 @@ class Servable:
             raise invalid_argument(error.object.decode(*ENCODING)) from error
         return dict(zip(signature.outputs, values, strict=True))
 
-    def classify(self, name: str, examples: np.ndarray) -> tuple[np.ndarray | None, np.ndarray | None]:
-        """Classes and scores `[examples, classes]` of serialized Examples [n]; None for the one that is not there."""
-        signature = self._examples_signature(name, CLASSIFY_INPUT)
-        if len(signature.outputs) > 2:
-            raise invalid_argument(f"Expected one or two output Tensors, found {len(signature.outputs)}")
-        if not {CLASSIFY_CLASSES, CLASSIFY_SCORES} & set(signature.outputs):
-            raise ServingError(
-                Code.FAILED_PRECONDITION,
-                f'Expected classification signature outputs to contain at least one of "{CLASSIFY_CLASSES}" or '
-                f'"{CLASSIFY_SCORES}". Outputs are: {", ".join(signature.outputs)}',
-            )
-        outputs = self.predict(name, {CLASSIFY_INPUT: examples})
-        return outputs.get(CLASSIFY_CLASSES), outputs.get(CLASSIFY_SCORES)
-
-    def regress(self, name: str, examples: np.ndarray) -> np.ndarray:
-        """Values `[examples]` or `[examples, 1]` of serialized Examples [n]."""
-        signature = self._examples_signature(name, REGRESS_INPUT)
-        if len(signature.outputs) != 1:
-            raise invalid_argument("Expected one output Tensor.")
-        if REGRESS_OUTPUT not in signature.outputs:
-            raise ServingError(Code.FAILED_PRECONDITION, f"No regression outputs found in signature {name}")
-        return self.predict(name, {REGRESS_INPUT: examples})[REGRESS_OUTPUT]
-
-    def _examples_signature(self, name: str, input_name: str) -> Signature:
+    def run_examples(self, method: str, name: str, examples: np.ndarray) -> list[np.ndarray]:
+        """Outputs of `method` (a key of `EXAMPLES_OUTPUTS`), in their order, for serialized Examples [n]."""
         if name not in self.signatures:
             raise invalid_argument(f"No signature was found with the name: {name}")
-        signature = self.signatures[name]
-        if len(signature.inputs) != 1:
-            raise invalid_argument("Expected one input Tensor.")
-        if input_name not in signature.inputs:
-            raise ServingError(Code.FAILED_PRECONDITION, f"No input {input_name} found in signature {name}")
-        return signature
+        signature, wanted = self.signatures[name], EXAMPLES_OUTPUTS[method]
+        if (*signature.inputs,) != (EXAMPLES_INPUT,) or signature.outputs != wanted:
+            found = f"inputs {', '.join(signature.inputs)} and outputs {', '.join(signature.outputs)}"
+            problem = f"{method} needs an input {EXAMPLES_INPUT} and outputs {', '.join(wanted)}"
+            raise invalid_argument(f"Signature {name} has {found}; {problem}")
+        outputs = self.predict(name, {EXAMPLES_INPUT: examples})
+        return [outputs[output] for output in wanted]
 
     def _callable(self, name: str, timeout_ms: int) -> Any:
         # Made on first use: a signature that nobody can call (an init op) must not stop the others.
         key = name, timeout_ms
+        if made := self._callables.get(key):
+            return made
         with self._callables_lock:
             if key not in self._callables:
                 definition = self.signature_defs[name]
@@ -167,12 +131,23 @@ class Servable:
         count = 0
         try:
             for call in warm_up.calls(self.path):
-                self._replay(call)
+                self._replay_in_any_time(call)
                 count += 1
         except (ServingError, ValueError) as error:
             code = error.code if isinstance(error, ServingError) else Code.DATA_LOSS
             raise ServingError(code, f"{WARM_UP_FILE}, record {count}: {error}") from error
         return count
+
+    def _replay_in_any_time(self, call: warm_up.Call) -> None:
+        """Runs a warm-up call as calls will be run, and one that takes longer once more without their time-out."""
+        try:
+            self._replay(call)
+        except ServingError as error:
+            if error.code != Code.DEADLINE_EXCEEDED:
+                raise
+            limit, self._timeout_ms = self._timeout_ms, 0
+            self._replay(call)
+            self._timeout_ms = limit
 
     def _replay(self, call: warm_up.Call) -> None:
         name = call.signature or SHARED_CONTEXT
@@ -181,8 +156,7 @@ class Servable:
                 raise invalid_argument(f"Missing named input: {', '.join(sorted(missing))}")
             self.predict(name, call.inputs)
         else:
-            run = self.classify if call.method == "classify" else self.regress
-            run(name, call.inputs[CLASSIFY_INPUT])
+            self.run_examples(call.method, name, call.inputs[EXAMPLES_INPUT])
 
 
 def _signature(definition: Any) -> Signature:

@@ -27,10 +27,9 @@ class Code(enum.IntEnum):
     UNAUTHENTICATED = 16
 
 
+# Of every other code 500.
 HTTP_STATUS = {
-    Code.OK: 200,
     Code.CANCELLED: 499,
-    Code.UNKNOWN: 500,
     Code.INVALID_ARGUMENT: 400,
     Code.DEADLINE_EXCEEDED: 504,
     Code.NOT_FOUND: 404,
@@ -41,9 +40,7 @@ HTTP_STATUS = {
     Code.ABORTED: 409,
     Code.OUT_OF_RANGE: 400,
     Code.UNIMPLEMENTED: 501,
-    Code.INTERNAL: 500,
     Code.UNAVAILABLE: 503,
-    Code.DATA_LOSS: 500,
     Code.UNAUTHENTICATED: 401,
 }
 
@@ -59,7 +56,7 @@ class ServingError(Exception):
     def __init__(self, code: Code, message: str, http_status: int | None = None) -> None:
         super().__init__(message)
         self.code = code
-        self.http_status = http_status or HTTP_STATUS[code]
+        self.http_status = http_status or HTTP_STATUS.get(code, 500)
 
 
 def invalid_argument(message: str) -> ServingError:

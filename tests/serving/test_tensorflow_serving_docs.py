@@ -4,12 +4,14 @@ import base64
 import json
 import os
 import re
+import subprocess
 
 import numpy as np
 import pytest
 import tensorflow as tf
 import yaml
 from google.protobuf import text_format
+from local_server_examples import running_server, write_toy_model
 from served_model_examples import make_trained
 from tensorflow_serving.config import model_server_config_pb2
 
@@ -59,7 +61,9 @@ def test_the_bodies_of_the_page_are_answered_alike(servable):
     assert np.abs(scores[0] - scores[1]).max() > 1e-3
     np.testing.assert_allclose(predict(servable, page["examples"]), scores, atol=1e-6)
     call = parse_examples(page["classify"].encode())
-    np.testing.assert_allclose(servable.classify(call.signature_name, call.examples)[1], scores, atol=1e-6)
+    np.testing.assert_allclose(
+        servable.run_examples("classify", call.signature_name, call.examples)[1], scores, atol=1e-6
+    )
 
 
 def test_the_columns_of_the_page_are_all_inputs_of_the_signature(servable):
@@ -130,6 +134,38 @@ def test_kubernetes_manifests():
     assert service["spec"]["selector"] == deployment["spec"]["template"]["metadata"]["labels"]
     ports = {port["name"] for port in container["ports"]}
     assert {port["targetPort"] for port in service["spec"]["ports"]} == ports
+
+
+@pytest.fixture(scope="module")
+def answering(tmp_path_factory):
+    """A server that has a model esmm with a label and one without a version."""
+    folder = tmp_path_factory.mktemp("manifests")
+    write_toy_model(str(folder / "esmm" / "7"))
+    (folder / "empty").mkdir()
+    models = (
+        f'config {{ name: "{name}" base_path: "{folder / base}" version_labels {{ key: "stable" value: 7 }} }}'
+        for name, base in (("esmm", "esmm"), ("none", "empty"))
+    )
+    (folder / "models.config").write_text(f"model_config_list {{ {' '.join(models)} }}")
+    flags = f"--monitoring_config_file={FOLDER}/monitoring.config", "--rest_api_timeout_in_ms=5000"
+    with running_server(f"--model_config_file={folder / 'models.config'}", *flags) as server:
+        yield server
+
+
+def test_probes_mean_that_a_version_answers(answering):
+    """Of Kubernetes by the status of a path, of compose by a command."""
+    _, deployment, _ = yaml.safe_load_all(read("kubernetes.yaml"))
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    kind, *command = yaml.safe_load(read("compose.yaml"))["services"]["serving"]["healthcheck"]["test"]
+    assert kind == "CMD"
+    for name, ready in (("esmm", True), ("none", False)):
+        for probe in ("startupProbe", "readinessProbe"):
+            path = container[probe]["httpGet"]["path"].replace("esmm", name)
+            assert (answering.call("GET", path)[0] == 200) == ready
+        asked = [part.replace("8501", str(answering.address.port)).replace("esmm", name) for part in command]
+        assert (subprocess.run(asked, check=False).returncode == 0) == ready
+    path = deployment["spec"]["template"]["metadata"]["annotations"]["prometheus.io/path"]
+    assert answering.call("GET", path)[0] == 200
 
 
 def test_metrics_of_dashboard_and_alerts_are_those_that_servers_have(servable):

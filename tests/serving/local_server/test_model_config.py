@@ -20,7 +20,7 @@ model_config_list {
 
 def written(tmp_path, text):
     path = tmp_path / "file.config"
-    path.write_text(text)
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return str(path)
 
 
@@ -50,6 +50,7 @@ def test_policies_choose_newest_first(policy, chosen):
     ("text", "message"),
     [
         ("", "no model in it"),
+        (b"\xff", "no text in UTF-8"),
         ("model_config_list {\n  config { nome: 'a' }\n}", "line 2: no ModelServerConfig in text format"),
         ('model_config_list { config { name: "a" } }', "needs name and base_path"),
         ('model_config_list { config { name: "a" base_path: "/a" model_platform: "torch" } }', "'torch'"),

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import threading
 import time
 
@@ -129,6 +130,47 @@ def test_any_body_gets_scores_or_an_error_of_the_client(server, body, method):
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "OPTIONS", "PATCH"])
 def test_other_http_methods_are_errors(server, method):
     check_error(server.call(method, PREDICT, json.dumps(GOOD)), {400})
+
+
+def exchange(server, *parts):
+    """All bytes that come back of what is sent to the server as it stands."""
+    with socket.create_connection((server.address.hostname, server.address.port)) as connection:
+        for part in parts:
+            connection.sendall(part)
+            time.sleep(0.05)
+        connection.settimeout(20)
+        answer = b""
+        while part := connection.recv(1 << 16):
+            answer += part
+    return answer
+
+
+def head(*lines):
+    return "\r\n".join([f"POST {PREDICT} HTTP/1.1", "Host: x", *lines, "", ""]).encode()
+
+
+def test_bodies_in_chunks_and_calls_one_behind_the_other(server):
+    body = json.dumps(GOOD).encode()
+    chunks = [b"%x\r\n%s\r\n" % (len(part), part) for part in (body[:7], body[7:60], body[60:])]
+    chunked = head("Transfer-Encoding: chunked", "Connection: close"), *chunks, b"0\r\n\r\n"
+    answer = exchange(server, *chunked)
+    assert answer.startswith(b"HTTP/1.1 200") and b"pctcvr" in answer
+    first = head(f"Content-Length: {len(body)}") + body
+    last = head(f"Content-Length: {len(body)}", "Connection: close") + body
+    answer = exchange(server, first + first + last)
+    assert answer.count(b"HTTP/1.1 200") == answer.count(b"pctcvr") == 3
+
+
+def test_head_is_an_error_without_a_body(server):
+    assert server.call("HEAD", "/v1/models/toy")[::2] == (400, b"")
+    check_good(server)
+
+
+def test_a_body_that_says_when_it_wants_to_go_on(server):
+    """As curl sends one of more than a megabyte."""
+    body = json.dumps(GOOD).encode()
+    answer = exchange(server, head(f"Content-Length: {len(body)}", "Expect: 100-continue", "Connection: close"), body)
+    assert answer.startswith(b"HTTP/1.1 100") and b"HTTP/1.1 200" in answer
 
 
 def test_too_large_body_is_refused(server):

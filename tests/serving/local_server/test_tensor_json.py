@@ -27,10 +27,9 @@ GOOD = [
 ]
 
 
-@pytest.mark.parametrize("booleans", [True, False])
 @pytest.mark.parametrize(("value", "dtype", "expected"), GOOD)
-def test_tensor_of_value(value, dtype, expected, booleans):
-    found = tensor(value, dtype, booleans or True in value if isinstance(value, list) else booleans)
+def test_tensor_of_value(value, dtype, expected):
+    found = tensor(value, dtype)
     assert found.dtype == expected.dtype and found.shape == expected.shape
     np.testing.assert_array_equal(found, expected)
 
@@ -41,17 +40,17 @@ def test_strings_are_bytes_of_any_content():
 
 
 BAD = [
-    ([3.0], "int64", "3.0 Type: Number is not of expected type: int64"),
-    ([2**63], "int64", "9223372036854775808 Type: Number"),
-    ([1, 2**31], "int32", "2147483648 Type: Number is not of expected type: int32"),
-    ([-1], "uint32", "-1 Type: Number"),
-    ([-1], "uint64", "-1 Type: Number"),
-    ([True], "int64", "true Type: True"),
-    ([1], "bool", "1 Type: Number is not of expected type: bool"),
-    ([None], "float", "null Type: Null"),
-    (["1"], "float", '"1" Type: String'),
-    ([1], "string", "1 Type: Number is not of expected type: string"),
-    ([{"a": 1}], "int64", "Type: Object is not of expected type: int64"),
+    ([3.0], "int64", "3.0 is not of expected type: int64"),
+    ([2**63], "int64", "9223372036854775808 is not"),
+    ([1, 2**31], "int32", "2147483648 is not of expected type: int32"),
+    ([-1], "uint32", "-1 is not"),
+    ([-1], "uint64", "-1 is not"),
+    ([True], "int64", "true is not"),
+    ([1], "bool", "1 is not of expected type: bool"),
+    ([None], "float", "null is not"),
+    (["1"], "float", '"1" is not'),
+    ([1], "string", "1 is not of expected type: string"),
+    ([{"a": 1}], "int64", "is not of expected type: int64"),
     ([{"a": 1}], "string", "not formatted correctly for base64 data"),
     ([{"b64": "@"}], "string", "Unable to base64 decode"),
     ([[1, 2], [3]], "int64", "Encountered list at unexpected size: 1 at level: 1 expected size: 2"),
@@ -60,11 +59,10 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize("booleans", [True, False])
 @pytest.mark.parametrize(("value", "dtype", "message"), BAD)
-def test_value_that_is_no_tensor(value, dtype, message, booleans):
+def test_value_that_is_no_tensor(value, dtype, message):
     with pytest.raises(ServingError) as raised:
-        tensor(value, dtype, booleans or value == [True])
+        tensor(value, dtype)
     assert message in str(raised.value)
 
 
@@ -72,13 +70,6 @@ def test_type_without_json_is_unimplemented():
     with pytest.raises(ServingError) as raised:
         tensor([1.0], "half")
     assert raised.value.code == Code.UNIMPLEMENTED
-
-
-def decimal_by_hand(value):
-    """C++'s %g if it reads back as the value, else nine digits; a point or an exponent in any case."""
-    short = f"{value:g}"
-    text = short if np.float32(short) == value else f"{value:.9g}"
-    return text if "." in text or "e" in text else text + ".0"
 
 
 @settings(max_examples=500, deadline=None, derandomize=True)
@@ -92,15 +83,8 @@ def decimal_by_hand(value):
 def test_floats_have_the_digits_that_they_need(values):
     array = np.array(values, np.float32)
     texts = leaf_texts(array)
-    assert [float(text) for text in texts] == [float(decimal_by_hand(value)) for value in array]
+    np.testing.assert_array_equal([np.float32(text) for text in texts], array)
     assert all("." in text or "e" in text for text in texts)  # a reader must not take it for a whole number
-
-
-@settings(max_examples=300, deadline=None, derandomize=True)
-@given(values=st.lists(st.floats(2**-40, 2**26, width=32) | st.integers(1, 999_999).map(lambda n: n / 1e6), min_size=1))
-def test_scores_have_the_same_digits(values):
-    array = np.array(values, np.float32)
-    assert [float(text) for text in leaf_texts(array)] == [float(decimal_by_hand(value)) for value in array]
 
 
 @pytest.mark.parametrize("value", [10.0**n for n in range(-11, 8)])
@@ -152,7 +136,7 @@ BAD_ROWS = [
     (
         "two",
         [{"x": 1, "y": 1}, {"x": 1, "y": "a"}],
-        'process element: 1 key: y of .* INVALID_ARGUMENT: JSON Value: "a"',
+        'list key: y. Error: INVALID_ARGUMENT: JSON Value: "a"',
     ),
     ("one", [[1], [2, 3]], "unexpected size: 2 at level: 1 expected size: 1"),
     ("one", [], "No values in 'instances' array"),
