@@ -13,6 +13,7 @@ from features.raw_requests import RawRequest
 from features.schema import Schema
 from serving import answers, raw_examples, warm_up
 from serving.answers import Answer, CallError
+from serving.rest_caller import without_password
 from serving.saved_model_files import CLASSIFICATION, SHARED_CONTEXT, SIGNATURES
 
 _SECURE, _PLAIN = "grpcs", "grpc"
@@ -102,9 +103,9 @@ def _parsed(url: str) -> tuple[bool, str]:
         server = urllib.parse.urlsplit(url if "://" in url else f"{_PLAIN}://{url}")
         port = server.port or _DEFAULT_PORT
     except ValueError as error:
-        raise ValueError(f"server {url!r}: {error}") from error
+        raise ValueError(f"server {without_password(url)!r}: {error}") from error
     rest = server.path.rstrip("/") or server.query or server.fragment or server.username
     if server.scheme not in (_PLAIN, _SECURE) or not server.hostname or rest:
-        raise ValueError(f"server {url!r}: an address such as grpc://127.0.0.1:8500 is needed")
+        raise ValueError(f"server {without_password(url)!r}: an address such as grpc://127.0.0.1:8500 is needed")
     host = f"[{server.hostname}]" if ":" in server.hostname else server.hostname
     return server.scheme == _SECURE, f"{host}:{port}"

@@ -203,6 +203,13 @@ class _TlsPool(urllib3.HTTPSConnectionPool):
 _POOLS = {"http": _PlainPool, "https": _TlsPool}
 
 
+def without_password(url: str) -> str:
+    """The URL as it may be shown."""
+    scheme, found, _ = url.partition("://")
+    _, secret, host = url.rpartition("@")
+    return f"{scheme + found if found else ''}...@{host}" if secret else url
+
+
 def _parsed(url: str) -> tuple[urllib3.util.Url, dict[str, str]]:
     """The URL, and headers that every call has."""
     try:
@@ -210,9 +217,11 @@ def _parsed(url: str) -> tuple[urllib3.util.Url, dict[str, str]]:
     except urllib3.exceptions.LocationParseError as error:
         raise ValueError("server: this is no URL; one such as http://127.0.0.1:8501 is needed") from error
     if server.scheme not in _POOLS or not server.host or "://" not in url:
-        raise ValueError(f"server {url!r}: a URL such as http://127.0.0.1:8501 is needed")
+        raise ValueError(f"server {without_password(url)!r}: a URL such as http://127.0.0.1:8501 is needed")
     if server.query is not None or server.fragment is not None:
-        raise ValueError(f"server {url!r}: a URL without ? and # is needed: paths of models are put behind it")
+        raise ValueError(
+            f"server {without_password(url)!r}: a URL without ? and # is needed: paths of models are put behind it"
+        )
     if not server.auth:
         return server, {}
     return server, urllib3.make_headers(basic_auth=urllib.parse.unquote(server.auth))

@@ -363,6 +363,14 @@ def test_user_and_password_are_sent_and_never_told():
     assert "cret" not in str(raised.value) and "us@er" not in str(raised.value)
 
 
+@pytest.mark.parametrize("url", ["http://u:secret@h/?a", "ftp://u:secret@h", "http://u:secret@h:x", "http://u:secret@"])
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_password_is_not_told_of_a_url_that_is_none(url, protocol):
+    with pytest.raises(ValueError, match="server") as raised:
+        ScoringClient(url, "m", SCHEMA, ClientOptions(protocol=protocol))
+    assert "secret" not in str(raised.value)
+
+
 @pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6 here")
 def test_an_address_of_ipv6():
     class Six(ScriptedServer):
