@@ -101,8 +101,7 @@ def _write_saved_model(
         model = _Model(known.schema, GraphVocabulary(known, vocabulary_dir), known.size, hyperparameters)
         signatures = {
             saved_model_files.SHARED_CONTEXT: _shared_context_signature(model),
-            saved_model_files.EXAMPLES: _examples_signature(model),
-            saved_model_files.CLASSIFICATION: _classification_signature(model),
+            **_examples_signatures(model),
         }
         _restore(session, checkpoint_path)
         builder = v1.saved_model.Builder(directory)
@@ -148,12 +147,8 @@ def _shared_context_signature(model: _Model) -> SignatureDef:
     return _signature(inputs, model.scores(call), tf.saved_model.PREDICT_METHOD_NAME)
 
 
-def _examples_signature(model: _Model) -> SignatureDef:
-    serialized, call = receivers.examples(model.schema)
-    return _signature({receivers.EXAMPLES_INPUT: serialized}, model.scores(call), tf.saved_model.PREDICT_METHOD_NAME)
-
-
-def _classification_signature(model: _Model) -> SignatureDef:
+def _examples_signatures(model: _Model) -> dict[str, SignatureDef]:
+    """Two names for one part of the graph: scores by name, and scores side by side as those of classes."""
     serialized, call = receivers.examples(model.schema)
     scores = model.scores(call)
     stacked = tf.stack([scores[name] for name in names.SCORES], axis=1)
@@ -161,7 +156,11 @@ def _classification_signature(model: _Model) -> SignatureDef:
         tf.saved_model.CLASSIFY_OUTPUT_CLASSES: tf.tile(tf.constant([CLASSES]), [tf.shape(stacked)[0], 1]),
         tf.saved_model.CLASSIFY_OUTPUT_SCORES: stacked,
     }
-    return _signature({tf.saved_model.CLASSIFY_INPUTS: serialized}, outputs, tf.saved_model.CLASSIFY_METHOD_NAME)
+    by_name, by_class = {receivers.EXAMPLES_INPUT: serialized}, {tf.saved_model.CLASSIFY_INPUTS: serialized}
+    return {
+        saved_model_files.EXAMPLES: _signature(by_name, scores, tf.saved_model.PREDICT_METHOD_NAME),
+        saved_model_files.CLASSIFICATION: _signature(by_class, outputs, tf.saved_model.CLASSIFY_METHOD_NAME),
+    }
 
 
 def _signature(inputs: receivers.Inputs, outputs: dict[str, tf.Tensor], method: str) -> SignatureDef:

@@ -63,6 +63,7 @@ def check_differs(found, expected):
         changed(history=[-1, 1001, 1002], history__weight=[9.0, 0.5, 2.0]),
         changed(history=[1001, -1, 1002, -1], history__weight=[0.5, np.nan, 2.0, -3.0]),
         changed(history=[1001, UNKNOWN, 1002], history__weight=[0.5, 9.0, 2.0]),
+        changed(history=[1001, UNKNOWN, 1002], history__weight=[0.5, np.nan, 2.0]),
         changed(item=[1000, 1001]),
         changed(match=[1000, 1003], match__weight=[1.5, 0.5]),
         changed(intents=[[-1, 1002, 1003, -1], [1004, -1, -1, UNKNOWN]]),
