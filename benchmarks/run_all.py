@@ -37,6 +37,7 @@ def commands(folder: str) -> list[list[str]]:
         ["serving_shared_context.py", f"--folder={model}"],
         ["serving_server.py", f"--export_dir={os.path.join(model, 'export')}"],
         ["serving_load.py", f"--export_dir={os.path.join(model, 'export')}"],
+        ["serving_abuse.py", f"--export_dir={os.path.join(model, 'export')}"],
     ]
 
 
