@@ -36,6 +36,10 @@ def load(session: LoadingSession, path: str) -> Any:
     meta_graph = loader.get_meta_graph_def_from_tags([tf.saved_model.SERVING])
     with session.graph.as_default():
         _import_in_pieces(meta_graph.graph_def, session.graph)
+        for key in (tf.compat.v1.saved_model.MAIN_OP_KEY, tf.compat.v1.saved_model.LEGACY_INIT_OP_KEY):
+            if key in meta_graph.collection_def:
+                for name in meta_graph.collection_def[key].node_list.value:
+                    session.graph.add_to_collection(key, session.graph.as_graph_element(name))
         saver = meta_graph.saver_def
         if saver.restore_op_name:
             session.run(saver.restore_op_name, {saver.filename_tensor_name: loader.variables_path})

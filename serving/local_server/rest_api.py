@@ -113,7 +113,9 @@ class RestApi:
         method, call = address.method, parse_examples(body)
         with self._models.use(address.name, address.version, address.label) as servable:
             outputs = self._timed(address, lambda: servable.run_examples(method, call.signature_name, call.examples))
-        return (classify_answer if method == "classify" else regress_answer)(*outputs, len(call.examples))
+        if method == "classify":
+            return classify_answer(outputs[0], outputs[1], len(call.examples))
+        return regress_answer(outputs[0], len(call.examples))
 
     def _timed(self, address: Address, run: Callable[[], _Outputs]) -> _Outputs:
         start = time.monotonic()
