@@ -48,6 +48,8 @@ _COMMAND = "python -m simulate.tables"
 _FIRST_SECOND = 1_767_225_600  # 2026-01-01
 _SECONDS_A_REQUEST = 600
 _ROWS_OF_GROUP = 4096
+# Members of a struct that holds a weighted value.
+_PAIR = ("value", "weight")
 
 Broken = dict[str, Any]
 
@@ -132,14 +134,14 @@ def _impression(aliccp: Schema, request: RawRequest, place: int) -> Cells:
 
 
 def _value(field: Field, side: raw_requests.Values) -> Any:
-    """A number, a list, pairs of value and weight, or None."""
+    """A number, a list, a value with its weight, a list of such pairs, or None."""
     values = side[field.name]
-    if field.weighted:
-        pairs = list(zip(values, side[field.weight_key], strict=True))
-        return pairs or None
-    if field.is_many:
-        return values or None
-    return values[0] if values else None
+    if not values:
+        return None
+    if not field.weighted:
+        return values if field.is_many else values[0]
+    pairs = list(zip(values, side[field.weight_key], strict=True))
+    return pairs if field.is_many else dict(zip(_PAIR, pairs[0], strict=True))
 
 
 def _with_broken(requests: Iterator[list[Cells]], form: str, malformed: int) -> Iterator[tuple[Cells, Defect | None]]:
@@ -193,7 +195,7 @@ def _csv_cell(field: Field | None, value: Any) -> str:
         separator = field.value_separator if field else ""
         pairs = (":".join(map(str, entry)) if isinstance(entry, tuple) else str(entry) for entry in value)
         return separator.join(pairs)
-    return str(value)
+    return ":".join(map(str, value.values())) if isinstance(value, dict) else str(value)
 
 
 def _write_parquet(rows: Iterator[tuple[Cells, Defect | None]], path: str) -> list[Broken]:
@@ -222,6 +224,8 @@ def _arrow_schema(columns: list[str]) -> pa.Schema:
 def _arrow_type(field: Field | None) -> pa.DataType:
     if field is None or not (field.weighted or field.is_many):
         return pa.int64()
+    if field.weighted and not field.is_many:
+        return pa.struct(list(zip(_PAIR, (pa.int64(), pa.float64()), strict=True)))
     return pa.map_(pa.int64(), pa.float64()) if field.weighted else pa.list_(pa.int64())
 
 
