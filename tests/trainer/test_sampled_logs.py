@@ -115,7 +115,7 @@ def test_metrics_are_by_weight_and_beside_it_plain_and_so_is_the_report(log):
         split = json.load(file)["splits"][names.TRAIN]
     weighted = split["weighted"]
     assert weighted["clicks"] == split["clicks"]
-    assert weighted["impressions"] == pytest.approx(40_000, rel=0.02)
+    assert weighted["impressions"] == pytest.approx(40_000, rel=0.05)
     assert weighted["clicks"] / weighted["impressions"] == pytest.approx(click_rate(np.arange(4)).mean(), rel=0.05)
 
 
