@@ -1,5 +1,7 @@
 """Serving signatures, warm-up, REST client and local REST server."""
 
-from storage import packages
+import pathlib
+import runpy
 
-packages.refuse_shadowed()
+# By its path: a folder called `storage` in the working directory hides the package that it is in.
+runpy.run_path(str(pathlib.Path(__file__).parents[1] / "storage" / "packages.py"))["refuse_shadowed"]()

@@ -12,9 +12,18 @@ import storage
 ROOT = pathlib.Path(storage.__file__).parent.parent
 
 
-@pytest.mark.parametrize("command", ["preprocess", "trainer", "simulate", "serving"])
-def test_a_package_hidden_by_a_folder_of_its_name_is_named_in_a_line(tmp_path, command):
-    hiding = "input_fn" if command == "trainer" else "features"
+@pytest.mark.parametrize(
+    ("command", "hiding"),
+    [
+        ("preprocess", "features"),
+        ("preprocess", "storage"),
+        ("trainer", "input_fn"),
+        ("simulate", "features"),
+        ("serving", "storage"),
+        ("daily", "trainer"),
+    ],
+)
+def test_a_package_hidden_by_a_folder_of_its_name_is_named_in_a_line(tmp_path, command, hiding):
     (tmp_path / hiding).mkdir()
     (tmp_path / hiding / "__init__.py").write_text("")
     made = subprocess.run(
