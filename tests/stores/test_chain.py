@@ -1,48 +1,71 @@
 """Every command on a real store, one after the other, as one would run them: all that is read and written is remote."""
 
-import pathlib
-import subprocess
-import sys
+import itertools
+import random
 
 import pytest
+from forked_commands import run_forked
 
 import storage
 from features import names
-from simulate.options import Options as SimulationOptions
-from simulate.simulation import simulate
 from storage import files, lock, publish
 
-ROOT = pathlib.Path(__file__).parent.parent.parent
+# Two fields: most of a short training is the making of a graph, which grows with them.
+SCHEMA = """
+name: two_fields
+columns: {request: visit, sample_id: row, click: click, conversion: bought}
+fields:
+  - {name: user, group: user, side: context, kind: one, type: id}
+  - {name: item, group: item, side: impression, kind: one, type: id}
+"""
 MODEL = ("--embedding_size=4", "--deep_layers=8", "--batch_size=512", "--num_epochs=1")
 
 
 def run(module, *flags, status=0):
-    made = subprocess.run([sys.executable, "-m", module, *flags], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert made.returncode == status, made.stdout + made.stderr
-    assert "Traceback" not in made.stderr
-    return made.stdout + made.stderr
+    ended, text = run_forked(module, *flags)
+    assert ended == status, text
+    assert "Traceback" not in text
+    return text
 
 
 def trainer(task, store, *flags, model="model"):
     return run("trainer", f"--task_type={task}", f"--data_dir={store}/out", f"--model_dir={store}/{model}", *flags)
 
 
+def write_log(folder):
+    dice, row = random.Random(1), itertools.count()
+    folder.mkdir()
+    (folder / "schema.yaml").write_text(SCHEMA)
+    for split, visits in ((names.TRAIN, 200), (names.TEST, 60)):
+        lines = ["visit,row,user,item,click,bought"]
+        for visit in range(visits):
+            for _ in range(5):
+                click = dice.random() < 0.4
+                bought = click and dice.random() < 0.4
+                lines.append(f"{split}{visit},{next(row)},{visit % 70},{dice.randrange(300)},{click:d},{bought:d}")
+        (folder / f"{split}.csv").write_text("\n".join([*lines, ""]))
+
+
+def log_of(place):
+    """The job's flags for a log and the schema beside it."""
+    return f"--input_dir={place}/raw", "--input_format=csv", f"--schema={place}/raw/schema.yaml", "--min_count=2"
+
+
 @pytest.fixture(scope="module")
 def local(tmp_path_factory):
     """The same log and its output on this machine."""
     folder = tmp_path_factory.mktemp("local")
-    rates = {"click_rate": 0.2, "conversion_rate": 0.2, "history_scale": 0.05}
-    simulate(SimulationOptions(seed=1, requests=60, test_requests=20, **rates), str(folder / "raw"))
-    run("preprocess", f"--input_dir={folder}/raw", f"--output_dir={folder}/out", "--min_count=2")
+    write_log(folder / "raw")
+    run("preprocess", *log_of(folder), f"--output_dir={folder}/out")
     return folder
 
 
 @pytest.fixture(scope="module")
 def out(store, local):
     """Output of the job on the store."""
-    for path in (local / "raw").glob("*.csv"):
+    for path in (local / "raw").iterdir():
         storage.write(f"{store}/raw/{path.name}", [path.read_bytes()])
-    run("preprocess", f"--input_dir={store}/raw", f"--output_dir={store}/out", "--min_count=2")
+    run("preprocess", *log_of(store), f"--output_dir={store}/out")
     return f"{store}/out"
 
 
@@ -94,20 +117,21 @@ def test_the_job_writes_the_same_as_on_this_machine(store, out, local):
 
 
 def test_overwriting_and_refusals(store, out):
-    flags = (f"--input_dir={store}/raw", f"--output_dir={store}/again", "--min_count=2")
+    flags = (*log_of(store), f"--output_dir={store}/again")
     run("preprocess", *flags)
     assert "--overwrite" in run("preprocess", *flags, status=1)
     run("preprocess", *flags, "--overwrite", "--min_count=3")
     assert records(f"{store}/again").keys() == records(out).keys() and records(f"{store}/again") != records(out)
-    assert "is the same place as" in run("preprocess", flags[0], f"--output_dir={store}/raw/", status=1)
-    assert "holds --input_dir" in run("preprocess", flags[0], f"--output_dir={store}", status=1)
+    assert "is the same place as" in run("preprocess", *log_of(store), f"--output_dir={store}/raw/", status=1)
+    assert "holds --input_dir" in run("preprocess", *log_of(store), f"--output_dir={store}", status=1)
     storage.write(f"{store}/foreign/notes.txt", [b"mine"])
-    assert "holds files that no run" in run("preprocess", flags[0], f"--output_dir={store}/foreign", status=1)
+    assert "holds files that no run" in run("preprocess", *log_of(store), f"--output_dir={store}/foreign", status=1)
 
 
 def test_vocabulary_and_schema_may_be_remote(store, out):
     given = (f"--vocabulary={out}/vocabulary", f"--schema={out}/vocabulary/schema.yaml")
-    run("preprocess", f"--input_dir={store}/raw", f"--output_dir={store}/day", f"--splits={names.TEST}", *given)
+    log = (*log_of(store)[:2], f"--output_dir={store}/day", f"--splits={names.TEST}")
+    run("preprocess", *log, *given)
     wanted = {name: data for name, data in records(out).items() if name.startswith(names.TEST)}
     found = {name: data for name, data in records(f"{store}/day").items() if name.startswith(names.TEST)}
     assert found == wanted
@@ -150,7 +174,7 @@ def test_a_store_that_is_not_there_is_one_line(store, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     monkeypatch.setenv("WEBHDFS_PORT", "1")
     for line in (
-        run("preprocess", f"--input_dir={store}/raw", f"--output_dir={store}/unreached", status=1),
+        run("preprocess", *log_of(store), f"--output_dir={store}/unreached", status=1),
         run("trainer", f"--data_dir={store}/out", f"--model_dir={store}/model", status=1),
     ):
         assert store in line and len(line.strip().splitlines()) == 1
