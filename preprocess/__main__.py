@@ -16,6 +16,8 @@ from absl import app, flags, logging
 from features import names, vocabulary
 from features.raw_log.splits import RULE
 from preprocess import options as settings
+from preprocess import stopping
+from preprocess.stopping import StoppedError
 
 _DEFAULTS = {field.name: field.default for field in dataclasses.fields(settings.Options)}
 
@@ -148,9 +150,11 @@ def _run(arguments: list[str]) -> None:
 
     try:
         values = {name: getattr(flags.FLAGS, name) for name in _DEFAULTS}
-        made = command.run(
-            settings.Options(**{**values, **{name: tuple(values[name]) for name in _LISTS}}), arguments[1:]
-        )
+        options = settings.Options(**{**values, **{name: tuple(values[name]) for name in _LISTS}})
+        with stopping.on_signals():
+            made = command.run(options, arguments[1:])
+    except StoppedError as error:
+        stopping.leave(f"preprocess: {error}", error.number)
     except _EXPECTED_ERRORS as error:
         sys.exit(f"preprocess: {error}")
     print(report.summary(made))

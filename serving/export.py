@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import time
 import uuid
 
@@ -30,6 +31,9 @@ v1 = tf.compat.v1
 
 # Classes of the classification signature, in the order of names.SCORES.
 CLASSES = ("ctr", "cvr", "ctcvr")
+
+# Folder of a version that is being written: no number, so no server takes it for one.
+_TEMPORARY = re.compile("temp-[0-9a-f]{32}")
 
 
 class ExportError(ValueError):
@@ -79,6 +83,14 @@ def export_saved_model(
         if tf.io.gfile.exists(temporary):
             tf.io.gfile.rmtree(temporary)
         raise
+
+
+def remove_unfinished(export_dir_base: str) -> None:
+    """Removes what killed exports have left in a folder; call it where no other export can be under way there."""
+    if tf.io.gfile.isdir(export_dir_base):
+        for name in tf.io.gfile.listdir(export_dir_base):
+            if _TEMPORARY.fullmatch(name.rstrip("/")):
+                tf.io.gfile.rmtree(os.path.join(export_dir_base, name))
 
 
 def _read_remote(path: str) -> bytes:

@@ -18,7 +18,9 @@ import pyarrow as pa
 import pyarrow.csv
 from absl import app, flags
 
+import storage
 from features import names
+from storage import ownership
 
 DECILES = 10
 _TINY = 1e-12
@@ -225,16 +227,17 @@ def main(_: list[str]) -> None:
     arguments = flags.FLAGS
     try:
         figures = judge(read(arguments.input_dir, arguments.predictions, arguments.split))
-    except (ValueError, FileNotFoundError) as error:
+        text = json.dumps(figures, indent=1)
+        if arguments.output:
+            # A file of figures begins with the same key.
+            ownership.refuse_foreign_file(arguments.output, text[: text.index(":")].encode(), "output")
+    except (ValueError, OSError) as error:
         raise SystemExit(str(error)) from error
-    text = json.dumps(figures, indent=1)
     if not arguments.output:
         print(text)
     else:
         print(summary(figures))
-        with open(arguments.output + ".tmp", "w", encoding="utf-8") as file:
-            file.write(text + "\n")
-        os.replace(arguments.output + ".tmp", arguments.output)
+        storage.write(arguments.output, [text.encode() + b"\n"])
 
 
 if __name__ == "__main__":

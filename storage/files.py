@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import glob
 import os
+import re
 import shutil
 import tempfile
 import uuid
@@ -17,6 +18,8 @@ from storage.paths import is_local, join
 
 # Ends the names of files that are being written.
 TEMPORARY_SUFFIX = ".tmp"
+
+_UNFINISHED = re.compile(r"(.+)\.[0-9a-f]{32}" + re.escape(TEMPORARY_SUFFIX))
 
 # Requests to a store at the same time: they wait for its answer, not for a core of this machine.
 _REQUESTS = 16
@@ -106,6 +109,12 @@ def _naming(path: str) -> Iterator[None]:
         raise WriteError(str(error)) from error
     except OSError as error:
         raise WriteError(f"writing {path}: {error}") from error
+
+
+def unfinished_of(name: str) -> str:
+    """The name under which a file would have appeared whose writing was cut short; empty for other files."""
+    found = _UNFINISHED.fullmatch(name)
+    return found[1] if found else ""
 
 
 def _create(path: str) -> BinaryIO:
@@ -255,10 +264,16 @@ def move(source: str, target: str) -> None:
     remove(source)
 
 
-def copy_many(sources: Sequence[str], targets: Sequence[str]) -> None:
+def copy_many(sources: Sequence[str], targets: Sequence[str], *, at_once: int = _REQUESTS) -> None:
     """Copies files, several at a time; within one store without passing through this machine."""
-    with ThreadPoolExecutor(_REQUESTS) as pool:
+    with ThreadPoolExecutor(at_once) as pool:
         list(pool.map(_copy, sources, targets))
+
+
+def remove_many(paths: Sequence[str]) -> None:
+    """Removes files, several at a time."""
+    with ThreadPoolExecutor(_REQUESTS) as pool:
+        list(pool.map(remove, paths))
 
 
 def _copy(source: str, target: str) -> None:

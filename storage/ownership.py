@@ -73,7 +73,8 @@ def refuse_foreign(folder: str, command: str, flag: str) -> None:
     by = maker(folder)
     whose = f"files of {by.command}" if by else "files that no run of this command made"
     shown = ", ".join(files.names_in(folder)[:3]) or "a file of that name"
-    raise OwnershipError(f"--{flag}={folder}: holds {whose} ({shown} ...); name an empty or new folder")
+    unmarked = "" if by else f". If a version made them that left no {MARK_FILE}, delete them yourself"
+    raise OwnershipError(f"--{flag}={folder}: holds {whose} ({shown} ...); name an empty or new folder{unmarked}")
 
 
 def claim(folder: str, command: str, flag: str) -> None:

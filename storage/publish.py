@@ -234,8 +234,7 @@ def _finish(folder: str, journal: _Journal) -> None:
             [join(temporary, source) for source, _ in journal.moves],
             [join(folder, target) for _, target in journal.moves],
         )
-        for path in journal.dropped:
-            files.remove(join(folder, path))
+        files.remove_many([join(folder, path) for path in journal.dropped])
     by = process.from_json(journal.by.encode())
     assert by is not None, "written by Output.publish"
     ownership.mark(folder, by, tuple(journal.files))
@@ -283,6 +282,9 @@ def _remove_leftovers(folder: str) -> None:
     """Removes what interrupted runs left in a folder that bears the mark; `_temporary` of others has other names."""
     for name in filter(_RUN.fullmatch, files.names_in(join(folder, TEMPORARY))):
         _remove_run(join(folder, TEMPORARY, name))
+    for name in files.names_in(folder):
+        if files.unfinished_of(name) in RESERVED:
+            files.remove(join(folder, name))
 
 
 def _remove_failed(folder: str) -> None:

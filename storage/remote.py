@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 # What to install for a scheme; each extra is one of setup.py.
 _EXTRAS = {"s3": "aws", "s3a": "aws", "gs": "gcp", "gcs": "gcp", "hdfs": "hadoop", "webhdfs": "hadoop"}
 _HDFS = ("hdfs", "webhdfs")
+_LOCAL = ("file", "local")
 # A path such as hdfs://namenode:8020/raw names the port of Hadoop's own protocol; files pass over WebHDFS.
 _WEBHDFS_PORT = "9870"
 
@@ -34,9 +35,11 @@ def filesystem(path: str) -> Any:
     """The fsspec filesystem of a path. Endpoints and credentials are those of the environment or fsspec's own files.
 
     Raises:
-        RemoteError: the library for the scheme is not installed, or there is none.
+        RemoteError: the library for the scheme is not installed, or there is none; or the path is a local one.
     """
     scheme = scheme_of(path)
+    if scheme in _LOCAL:
+        raise RemoteError(f"{path}: a path of this machine is written without {scheme}://")
     with errors(path):
         try:
             if scheme in _HDFS:

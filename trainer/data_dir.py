@@ -14,10 +14,14 @@ import storage
 from features import names, schema_file, vocabulary
 from features.schema import Schema
 from features.vocabulary import Vocabulary
-from storage import publish
+from storage import ownership, publish
 from trainer.terminal import say
 
 _COMMAND = "python -m trainer"
+
+
+class ReplacedError(ValueError):
+    """A folder that was written again while it was read."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,10 +31,12 @@ class DataDir:
     Attributes:
         path: of the folder.
         vocabulary: of its records.
+        stamp: tells whether the job has written the folder again.
     """
 
     path: str
     vocabulary: Vocabulary
+    stamp: bytes
 
     @property
     def schema(self) -> Schema:
@@ -58,6 +64,18 @@ class DataDir:
         """Numbers of requests, impressions and records of a split, by the job's report; empty without report."""
         return dict(self._report().get("splits", {}).get(split, {}))
 
+    def refuse_replaced(self) -> None:
+        """Refuses what was read if the job has put another output in the folder: ids of two vocabularies are in it.
+
+        Raises:
+            ReplacedError: it has.
+        """
+        if _stamp(self.path) != self.stamp:
+            raise ReplacedError(
+                f"--data_dir={self.path}: another run of the job has replaced it while it was read; what was made of "
+                "it since the last checkpoint is not kept. Run again, and give each run of the job its own --output_dir"
+            )
+
     def faults(self) -> list[str]:
         """Why nothing can be learnt of the records, by the job's report; a report of an older job tells its counts."""
         report, train = self._report(), self.totals(names.TRAIN)
@@ -82,10 +100,19 @@ def load(path: str) -> DataDir:
             f"--data_dir={path}: no {names.SUCCESS_FILE} there, so the preprocess job did not end well or wrote "
             f"elsewhere; run python -m preprocess --input_dir=RAW --output_dir={path}"
         )
-    made = DataDir(path, vocabulary.load(names.vocabulary_dir(path), read_bytes if "://" in path else None))
+    stamp = _stamp(path)
+    known = vocabulary.load(names.vocabulary_dir(path), read_bytes if "://" in path else None)
+    made = DataDir(path, known, stamp)
     for fault in made.faults():
         say(f"WARNING: --data_dir={path}: {fault}")
     return made
+
+
+def _stamp(path: str) -> bytes:
+    """Which run of the job made the folder; empty while it is being replaced, or where it bears no mark."""
+    mark = os.path.join(path, ownership.MARK_FILE)
+    whole = tf.io.gfile.exists(os.path.join(path, names.SUCCESS_FILE)) and tf.io.gfile.exists(mark)
+    return read_bytes(mark) if whole else b""
 
 
 def read_bytes(path: str) -> bytes:

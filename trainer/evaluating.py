@@ -77,7 +77,9 @@ class Evaluator:
         make = functools.partial(dataset.make_dataset, list(self._paths[split]), schema, size, read)
         hooks = [signals.BreakHook(self._request)]
         name = None if split == names.TEST else split
-        return dict(self._estimator.evaluate(make, self._steps, hooks, checkpoint, name))
+        found = dict(self._estimator.evaluate(make, self._steps, hooks, checkpoint, name))
+        self._data.refuse_replaced()
+        return found
 
     def _keep(self, checkpoint: str, step: int, result: Mapping[str, Any]) -> None:
         folder, metric = self._options.model_dir, self._options.metric

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 import storage
 from model_fn.hyperparameters import Hyperparameters
-from storage import ownership
+from storage import ownership, process
 from trainer import evaluations
 from trainer.data_dir import DataDir
 from trainer.terminal import say
@@ -49,6 +49,9 @@ _MADE_HERE = re.compile(
     r"|best/model\.ckpt-\d+\.(index|meta|data-\d+-of-\d+)|export/(best|final)/(\d+/.*|(best|final)\.json)"
     r"|progressive\.json|vocabulary/.*|plugins/profile/.*"
 )
+
+# What TensorFlow leaves of a checkpoint that it was writing.
+_UNFINISHED = re.compile(r"model\.ckpt-\d+(\.data-\d+-of-\d+|\.index)\.tempstate\d+|checkpoint\.tmp[0-9a-f]{32}")
 
 
 class ContradictionError(ValueError):
@@ -194,6 +197,28 @@ def clear(model_dir: str) -> None:
             f"--clear_existing_model: left alone what no training made: {', '.join(left[:5])}"
             + " ..." * (len(left) > 5)
         )
+
+
+def claim(model_dir: str) -> None:
+    """Takes the folder for trainings; one that holds nothing but what they make is as good as one with the mark.
+
+    Raises:
+        storage.ownership.OwnershipError: it holds other files.
+    """
+    base = len(model_dir.rstrip("/")) + 1
+    found = [path[base:] for path, _ in storage.walk(model_dir)]
+    all_made_here = all(_MADE_HERE.fullmatch(path) for path in found if not path.startswith("_"))
+    if HYPERPARAMETERS_FILE in found and all_made_here and ownership.maker(model_dir) is None:
+        ownership.mark(model_dir, process.this(COMMAND))
+    ownership.claim(model_dir, COMMAND, "model_dir")
+
+
+def remove_unfinished(model_dir: str) -> None:
+    """Removes what killed trainings have left half written; call it under the folder's lock."""
+    for name in storage.names_in(model_dir):
+        written = storage.unfinished_of(name)
+        if _UNFINISHED.fullmatch(name) or written == ownership.MARK_FILE or _MADE_HERE.fullmatch(written):
+            storage.remove(storage.join(model_dir, name))
 
 
 def _as_flag(value: Any) -> str:

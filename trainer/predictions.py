@@ -9,6 +9,7 @@ import numpy as np
 
 import storage
 from features import names
+from storage import ownership
 from trainer.nan_guard import DivergedError
 from trainer.options import PARQUET
 
@@ -25,9 +26,26 @@ def header(kept: Sequence[str]) -> list[str]:
     return [names.SAMPLE_ID, *names.SCORES, *kept]
 
 
-def beginning(form: str) -> bytes:
-    """How every file of the form begins: one that does not is not replaced."""
-    return _PARQUET_MAGIC if form == PARQUET else f"{names.SAMPLE_ID},".encode()
+def refuse_foreign(path: str, form: str) -> None:
+    """Refuses to replace a file that does not hold predictions.
+
+    Raises:
+        storage.ownership.OwnershipError: the file that is there does not.
+    """
+    begin = _PARQUET_MAGIC if form == PARQUET else ",".join(header(())).encode()
+    ownership.refuse_foreign_file(path, begin, "predictions")
+    if form == PARQUET and storage.exists(path) and not set(header(())) <= set(_parquet_columns(path)):
+        raise ownership.OwnershipError(f"--predictions={path}: is there and holds no predictions; name another file")
+
+
+def _parquet_columns(path: str) -> list[str]:
+    from pyarrow import ArrowInvalid, parquet
+
+    with storage.reading(path) as file:
+        try:
+            return list(parquet.read_schema(file).names)
+        except ArrowInvalid:
+            return []
 
 
 def write(path: str, batches: Iterable[Batch], form: str, kept: Sequence[str] = ()) -> int:

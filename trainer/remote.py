@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -11,11 +12,13 @@ from typing import Any
 import tensorflow as tf
 
 from features import names
-from storage import lock, publish, staging
+from storage import lock, ownership, publish, staging
 from trainer import terminal
 from trainer.options import EXPORT, INFER, REPORT, TRAIN, Options
 
 _COMMAND = "python -m trainer"
+# TensorFlow has one error for this and for a GPU's memory.
+_DISK_IS_FULL = os.strerror(errno.ENOSPC)
 # Of a data_dir: nothing that a model reads.
 _NOT_READ = (names.REJECTED_DIR, publish.FAILED, publish.TEMPORARY, publish.JOURNAL_FILE, lock.LOCK_FILE)
 
@@ -45,10 +48,15 @@ def within_reach(options: Options) -> Iterator[Options]:
     with contextlib.ExitStack() as stack:
         if working and options.task_type == TRAIN and is_foreign(options.model_dir):
             stack.enter_context(lock.held(options.model_dir, _COMMAND, "model_dir"))
+        if adding and is_foreign(options.export_dir):
+            stack.enter_context(lock.held(options.export_dir, _COMMAND, "export_dir"))
         if is_foreign(options.data_dir):
             publish.recover(options.data_dir, _COMMAND, "data_dir")
         stage = stack.enter_context(staging.opened(terminal.say))
+        made_by = ownership.maker(options.data_dir) if is_foreign(options.data_dir) else None
         changed = {name: _reached(path, lambda folder: stage.read(folder, _NOT_READ)) for name, path in reading.items()}
+        if made_by and ownership.maker(options.data_dir) != made_by:
+            raise ValueError(f"--data_dir={options.data_dir}: was replaced while it was fetched; run again")
         changed |= {name: _reached(path, stage.work_in) for name, path in working.items()}
         changed |= {name: _reached(path, stage.add_to) for name, path in adding.items()}
         changed |= {name: _reached(path, stage.write) for name, path in writing.items()}
@@ -94,4 +102,8 @@ def file_errors() -> Iterator[None]:
     try:
         yield
     except (tf.errors.NotFoundError, tf.errors.PermissionDeniedError, tf.errors.FailedPreconditionError) as error:
+        raise OSError(error.message) from error
+    except tf.errors.ResourceExhaustedError as error:
+        if _DISK_IS_FULL not in error.message:
+            raise
         raise OSError(error.message) from error

@@ -229,7 +229,8 @@ def _train(
     if plan.part.role == cluster.CHIEF and options.profiled_steps:
         hooks.append(ProfileHook(options.model_dir, *options.profiled_steps))
     if plan.part.role == cluster.CHIEF:
-        hooks.insert(0, Saver(options.model_dir, options.save_checkpoints_secs, options.max_steps, wait))
+        check = plan.data.refuse_replaced
+        hooks.insert(0, Saver(options.model_dir, options.save_checkpoints_secs, options.max_steps, check, wait))
     estimator = tf_estimator.Estimator(
         training_graph.model_fn, model_dir=options.model_dir, config=plan.config, params=params(plan)
     )
@@ -291,8 +292,10 @@ def _version_maker(plan: Plan) -> Callable[[str, str], str]:
 
     def make(folder: str, checkpoint: str) -> str:
         # Here, since training alone needs nothing of serving.
-        from serving.export import export_saved_model
+        from serving.export import export_saved_model, remove_unfinished
 
+        # model_dir is this run's alone, and its exports come one after the other.
+        remove_unfinished(folder)
         return export_saved_model(folder, checkpoint, names.vocabulary_dir(plan.data.path), plan.filled, export)
 
     return make

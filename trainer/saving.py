@@ -19,15 +19,22 @@ class Saver(tf.compat.v1.train.CheckpointSaverHook):
         model_dir: gets the checkpoints.
         save_secs: seconds between them.
         max_steps: global step that ends training; 0: none.
+        check: called before a checkpoint is written; raises where what was trained on is not to be kept.
         wait: called with the session before the last checkpoint: returns when the other workers have ended.
     """
 
     def __init__(
-        self, model_dir: str, save_secs: int, max_steps: int, wait: Callable[[tf.compat.v1.Session], None] | None = None
+        self,
+        model_dir: str,
+        save_secs: int,
+        max_steps: int,
+        check: Callable[[], None],
+        wait: Callable[[tf.compat.v1.Session], None] | None = None,
     ) -> None:
         super().__init__(model_dir, save_secs=save_secs)
         self._directory = model_dir
         self._max_steps = max_steps
+        self._check = check
         self._wait = wait
         self._context: tf_estimator.SessionRunContext | None = None
 
@@ -65,6 +72,7 @@ class Saver(tf.compat.v1.train.CheckpointSaverHook):
         super().end(session)
 
     def _save(self, session: tf.compat.v1.Session, step: int) -> bool:
+        self._check()
         found = session.run(self._finite)
         if broken := sorted(name for name, finite in found.items() if not finite):
             raise DivergedError(

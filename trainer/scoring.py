@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
+import storage
 from features import names
 from features.schema import Schema
 from input_fn import dataset, errors, files
 from model_fn import estimator as tf_estimator
 from model_fn.representation import requests_of
-from storage import ownership
 from trainer import data_dir, evaluation_report, model_dir, predictions, run_config, running, slicing, training_graph
 from trainer.data_dir import DataDir
 from trainer.options import Options
@@ -49,6 +49,7 @@ def evaluate(options: Options, given: Mapping[str, Any]) -> list[str]:
         # Under another name than the evaluations of training, whose curve is the training's.
         with errors.naming_files(paths):
             result = model.estimator.evaluate(make, checkpoint_path=model.checkpoint, name=f"{split}_by_hand")
+        model.data.refuse_replaced()
         found_slices = slicing.describe(result, model.data)
         made.append(evaluation_report.write(options.model_dir, split, result, found_slices))
         say(evaluation_report.summary(result) + (f"  ({split})" if len(found) > 1 else ""))
@@ -69,7 +70,8 @@ def infer(options: Options, given: Mapping[str, Any]) -> int:
     Raises:
         ValueError: settings, data or records cannot be used; the message names them.
     """
-    ownership.refuse_foreign_file(options.predictions, predictions.beginning(options.format), "predictions")
+    storage.refuse_overlap({"predictions": options.predictions}, {"data_dir": options.data_dir})
+    predictions.refuse_foreign(options.predictions, options.format)
     model = _model(options, given)
     kept = options.kept_columns
     _refuse_unknown(kept, model.data.schema)
@@ -84,9 +86,15 @@ def infer(options: Options, given: Mapping[str, Any]) -> int:
         scores = model.estimator.predict(make, checkpoint_path=model.checkpoint, yield_single_examples=False)
         plain = ({key.removeprefix(training_graph.KEPT): value for key, value in batch.items()} for batch in scores)
         raw = ({**batch, **_raw_ids(batch, kept, model.data)} for batch in plain)
-        count = predictions.write(options.predictions, raw, options.format, kept)
+        count = predictions.write(options.predictions, _of_one_run(raw, model.data), options.format, kept)
     say(f"wrote {count:,} predictions to {options.predictions}")
     return count
+
+
+def _of_one_run(batches: Iterable[dict[str, np.ndarray]], data: DataDir) -> Iterator[dict[str, np.ndarray]]:
+    """The batches; raises at their end where another run of the job has replaced what they were read from."""
+    yield from batches
+    data.refuse_replaced()
 
 
 def _model(options: Options, given: Mapping[str, Any]) -> _Model:

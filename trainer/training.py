@@ -17,7 +17,7 @@ from model_fn import estimator as tf_estimator
 from model_fn import evaluation
 from model_fn import settings as model_settings
 from model_fn.hyperparameters import NONE, Hyperparameters
-from storage import lock, ownership
+from storage import lock
 from trainer import (
     cluster,
     continuation,
@@ -53,6 +53,7 @@ def train(options: Options, hyperparameters: Hyperparameters, given: Mapping[str
         nan_guard.DivergedError: the loss or a weight became NaN.
         terminal.StoppedError: a signal ended the run.
     """
+    storage.refuse_overlap({"model_dir": options.model_dir}, {"data_dir": options.data_dir})
     part = cluster.part_of(cluster.environment(), options.distribute)
     if options.sync_replicas and part.workers < 2:
         raise ValueError("--sync_replicas: TF_CONFIG names no worker that there would be steps to share with")
@@ -70,7 +71,8 @@ def train(options: Options, hyperparameters: Hyperparameters, given: Mapping[str
             running.take_part(plan, request)
             return
         with lock.held(options.model_dir, model_dir.COMMAND, "model_dir"):
-            ownership.claim(options.model_dir, model_dir.COMMAND, "model_dir")
+            model_dir.claim(options.model_dir)
+            model_dir.remove_unfinished(options.model_dir)
             if options.clear_existing_model:
                 model_dir.clear(options.model_dir)
             config = run_config.make(options, clustered=True)

@@ -4,14 +4,17 @@ import hashlib
 import os
 import pathlib
 import shutil
+import signal
+import time
 
 import pytest
 
 import storage
 from features import names
-from preprocess import command, file_steps
+from preprocess import command, file_steps, stopping
 from preprocess.options import Options, OptionsError
 from preprocess.read.inputs import InputError
+from preprocess.stopping import StoppedError
 from simulate.options import Options as SimulationOptions
 from simulate.simulation import simulate
 from storage import lock, ownership, publish
@@ -125,6 +128,22 @@ def test_a_failing_run_leaves_the_complete_output_and_says_what_became_of_its_fi
     assert f"{left}/" in (said := capsys.readouterr().err) and ("kept" if keep else "removed") in said
     assert left.exists() == keep
     assert {path: digest for path, digest in state("out").items() if publish.TEMPORARY not in path} == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_run_that_is_asked_to_end_clears_up_and_says_so(raw, capsys, number):
+    run(raw, "out")
+    before = state("out")
+
+    def execute(job):
+        file_steps.run_in_process(job)
+        os.kill(os.getpid(), number)
+        time.sleep(5)
+
+    with pytest.raises(StoppedError, match=f"stopped by {number.name}"), stopping.on_signals():
+        run(raw, "out", execute=execute, overwrite=True)
+    assert "removed; nothing else in out was changed" in capsys.readouterr().err
+    assert state("out") == before
 
 
 def test_too_many_rejected_rows_leave_the_complete_output(raw):

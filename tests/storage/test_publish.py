@@ -174,3 +174,18 @@ def test_a_command_that_reads_finishes_what_was_interrupted(out, monkeypatch):
     publish.recover(out, "python -m trainer", "data_dir")
     assert published(out) == expected("new")
     assert storage.exists(storage.join(out, publish.SUCCESS_FILE))
+
+
+def test_what_a_killed_run_was_writing_goes_with_the_next_and_files_of_others_stay(out):
+    make(out, "old")
+    cut_short = f".{uuid.uuid4().hex}{storage.TEMPORARY_SUFFIX}"
+    for name in (publish.SUCCESS_FILE, publish.JOURNAL_FILE, ownership.MARK_FILE, "notes"):
+        storage.write(storage.join(out, name + cut_short), [b"half"])
+    make(out, "new", overwrite=True)
+    assert set(storage.names_in(out)) == {
+        "train",
+        "test",
+        publish.SUCCESS_FILE,
+        ownership.MARK_FILE,
+        "notes" + cut_short,
+    }

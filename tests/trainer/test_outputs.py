@@ -4,12 +4,20 @@ import os
 import pathlib
 import subprocess
 import sys
+import uuid
 
+import numpy as np
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
+import storage
 import trainer
-from storage import ownership
-from trainer import exporting
+from features import names
+from model_fn.hyperparameters import Hyperparameters
+from storage import lock, ownership
+from trainer import exporting, predictions, reporting, training
+from trainer.options import FORMATS, PARQUET, REPORT, Options
 
 ROOT = pathlib.Path(trainer.__file__).parent.parent
 
@@ -42,3 +50,45 @@ def test_scores_of_a_server_do_not_go_over_or_beside_the_log(tmp_path, place):
     assert made.returncode == 1 and made.stderr.startswith(f"serving.predict: --predictions={tmp_path}/{place}")
     assert (tmp_path / "raw" / "log.csv").read_text() == (tmp_path / "mine.csv").read_text() == "id,click\n"
     assert os.listdir(tmp_path / "raw") == ["log.csv"]
+
+
+def test_exports_to_one_folder_come_one_after_the_other_and_clear_up_behind_killed_ones(tmp_path):
+    folder = str(tmp_path)
+    killed = tmp_path / f"temp-{uuid.uuid4().hex}"
+    for place in (killed, tmp_path / "1700000000", tmp_path / "temp-of-mine"):
+        place.mkdir()
+        (place / "saved_model.pb").write_text("graph")
+    with exporting._claimed(folder):
+        assert not killed.exists()
+        with pytest.raises(lock.LockedError, match=r"--export_dir=.*in use"), exporting._claimed(folder):
+            pass
+    assert sorted(os.listdir(folder)) == ["1700000000", ownership.MARK_FILE, "temp-of-mine"]
+
+
+def test_a_report_does_not_go_over_other_files(tmp_path):
+    log = tmp_path / "log.csv"
+    log.write_text("id,click\n")
+    with pytest.raises(ownership.OwnershipError, match=r"--report=.*log.csv: is there and is no file of this command"):
+        reporting.make(Options(task_type=REPORT, model_dir=str(tmp_path), report=str(log)))
+    assert log.read_text() == "id,click\n"
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_predictions_go_over_predictions_only(tmp_path, form):
+    path, log = str(tmp_path / "scores"), str(tmp_path / "log")
+    scores = {name: np.zeros(2, np.float32) for name in names.SCORES}
+    for _ in range(2):
+        predictions.refuse_foreign(path, form)
+        predictions.write(path, [{names.SAMPLE_ID: np.arange(2), **scores}], form)
+    if form == PARQUET:
+        parquet.write_table(pa.table({names.SAMPLE_ID: [1], "click": [0]}), log)
+    else:
+        pathlib.Path(log).write_text(f"{names.SAMPLE_ID},click\n1,0\n")
+    with pytest.raises(ownership.OwnershipError, match=r"--predictions=.*log: is there"):
+        predictions.refuse_foreign(log, form)
+
+
+@pytest.mark.parametrize("place", ["data", "data/model", "."])
+def test_a_model_is_not_trained_among_its_records(tmp_path, place):
+    with pytest.raises(storage.OverlapError, match=r"--model_dir=.*--data_dir="):
+        training.train(Options(data_dir=f"{tmp_path}/data", model_dir=f"{tmp_path}/{place}"), Hyperparameters(), {})

@@ -12,8 +12,8 @@ from record_examples import random_requests, small_schema, write_data_dir, write
 
 from features import names
 from model_fn.hyperparameters import Hyperparameters
-from storage import lock, ownership
-from trainer import data_dir, early_stopping, evaluations, event_files, exporting, model_dir, scoring, training
+from storage import lock, ownership, process
+from trainer import data_dir, early_stopping, evaluations, event_files, exporting, model_dir, running, scoring, training
 from trainer.nan_guard import DivergedError
 from trainer.options import Options
 from trainer.progress import duration
@@ -306,11 +306,46 @@ def test_clearing_deletes_what_trainings_made_and_nothing_else(log, trained, tmp
     assert os.listdir(tmp_path / "home") == ["letter.txt"]
 
 
+def test_a_model_of_before_the_mark_is_gone_on_with_and_what_killed_trainings_left_half_written_goes(
+    log, trained, tmp_path
+):
+    folder = tmp_path / "model"
+    shutil.copytree(trained, folder)
+    (folder / ownership.MARK_FILE).unlink()
+    cut_short = [
+        f"data.json.{32 * 'a'}.tmp",
+        "model.ckpt-9.data-00000-of-00001.tempstate123",
+        f"checkpoint.tmp{32 * 'a'}",
+    ]
+    train(log[0], folder, max_steps=1)
+    assert ownership.maker(str(folder)).command == model_dir.COMMAND
+    for name in cut_short:
+        (folder / name).write_text("half")
+    train(log[0], folder, max_steps=1)
+    assert not set(cut_short) & set(os.listdir(folder))
+
+
 def test_a_model_that_is_to_be_started_from_is_not_cleared(log, trained, tmp_path):
     folder = str(tmp_path / "model")
     shutil.copytree(trained, folder)
     with pytest.raises(ValueError, match="warm_start_from"):
         train(log[0], folder, warm_start_from=folder, clear_existing_model=True)
+    assert step(folder) == step(trained)
+
+
+def test_nothing_is_kept_of_data_that_the_job_replaces_while_they_are_read(log, trained, tmp_path, monkeypatch):
+    data = str(shutil.copytree(log[0], tmp_path / "data"))
+    ownership.mark(data, process.this("python -m preprocess"))
+    real = running.training_input
+
+    def replaced(plan):
+        ownership.mark(data, process.this("python -m preprocess"))
+        return real(plan)
+
+    monkeypatch.setattr(running, "training_input", replaced)
+    folder = str(shutil.copytree(trained, tmp_path / "model"))
+    with pytest.raises(data_dir.ReplacedError, match="another run of the job has replaced it"):
+        train(data, folder, num_epochs=2)
     assert step(folder) == step(trained)
 
 

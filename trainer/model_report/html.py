@@ -23,11 +23,17 @@ details { margin: 0.8em 0 } summary { cursor: pointer }
 """
 
 
+def beginning(title: str) -> str:
+    """How a page of a title begins."""
+    return f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+
+
 def document(title: str, intro: str, sections: Iterable[tuple[str, str]]) -> str:
     """A page: sections of a heading and their content; those without content are left out."""
     body = "\n".join(f"<h2>{heading}</h2>\n{content}" for heading, content in sections if content)
-    head = f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
-    return f"{head}<style>{_STYLE}</style></head>\n<body><h1>{title}</h1>\n{intro}\n{body}\n</body></html>\n"
+    return (
+        f"{beginning(title)}<style>{_STYLE}</style></head>\n<body><h1>{title}</h1>\n{intro}\n{body}\n</body></html>\n"
+    )
 
 
 def table(head: Sequence[str], *groups: Iterable[Sequence[str]]) -> str:

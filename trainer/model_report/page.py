@@ -12,6 +12,8 @@ from trainer.model_report import curves, slices, tables
 from trainer.model_report.html import document, folded, names, note, paragraph, table
 from trainer.model_report.trained_model import TrainedModel
 
+TITLE = "Model report"
+
 
 def page(models: Sequence[TrainedModel]) -> str:
     """The page about some models, of which there are no more than `pictures.COLORS`."""
@@ -27,7 +29,7 @@ def page(models: Sequence[TrainedModel]) -> str:
         ("Propensities", tables.propensities(models) + curves.propensities(models)),
         ("Settings", _settings(models)),
     ]
-    return document("Model report", _overview(models) + "".join(map(note, notes(models))), sections)
+    return document(TITLE, _overview(models) + "".join(map(note, notes(models))), sections)
 
 
 def _overview(models: Sequence[TrainedModel]) -> str:
