@@ -66,7 +66,7 @@ def make_model(folder, step=300, seed=0, evaluated_at=None, click_rate=0.3, data
     scalars = {name: float(value) for name, value in result.items() if np.ndim(value) == 0}
     write_events(os.path.join(folder, "eval", "events.out.tfevents.2.host"), [(100, scalars), (step, scalars)])
     evaluation_report.write(
-        folder, names.TEST, result | {"global_step": step if evaluated_at is None else evaluated_at}
+        folder, names.TEST, result | {"global_step": step if evaluated_at is None else evaluated_at}, {}
     )
     return result
 
@@ -179,7 +179,7 @@ def test_every_metric_of_an_evaluation_is_shown(tmp_path):
 def test_metrics_by_weight_stand_below_the_plain_ones(tmp_path):
     make_model(tmp_path / "a")
     result = scores(weighted=True)
-    evaluation_report.write(tmp_path / "a", names.TEST, result | {"global_step": 300})
+    evaluation_report.write(tmp_path / "a", names.TEST, result | {"global_step": 300}, {})
     page = make_report(tmp_path / "a")
     assert [cell[:6] for cell in page.row("AUCby weight", "a")] == [
         f"{result[evaluation.weighted(metric)]:.4f}" for metric in ("ctr_auc", "cvr_auc", "ctcvr_auc", "cvr_auc_all")
