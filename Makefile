@@ -10,7 +10,7 @@ INPUT :=
 OUTPUT := demo_output
 
 .PHONY: setup demo demo-daily test engines test-engines test-stores test-chains test-matrix lint audit bench constraints clean
-.PHONY: test-tables test-topologies test-commands test-optimizers
+.PHONY: test-tables test-topologies test-commands test-optimizers golden
 
 setup: $(READY)
 
@@ -77,6 +77,10 @@ test-topologies: $(READY)
 # Every optimizer at its defaults on a simulated log: two minutes.
 test-optimizers: $(READY)
 	$(BIN)/python -m pytest -n 0 -s -m optimizers tests/trainer
+
+# The losses of the first steps of every model, written anew after a change that is meant to change them.
+golden: $(READY)
+	WRITE_GOLDEN=1 $(BIN)/python -m pytest -n 0 -m commands tests/trainer/test_golden_curve.py
 
 bench: $(READY)
 	$(BIN)/python benchmarks/run_all.py --folder=benchmarks/output
