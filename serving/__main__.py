@@ -19,6 +19,9 @@ from absl import app, flags, logging
 
 from model_fn import quiet_tensorflow
 
+# Until calls are served, Ctrl-C ends the process as SIGTERM does: to import TensorFlow and to load a model takes long.
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 # It would greet with ten lines about its build. Its errors come as exceptions too.
 quiet_tensorflow.import_quietly()
 
@@ -123,8 +126,6 @@ def run(argv: list[str]) -> None:
         gc.collect()
         gc.freeze()
         gc.set_threshold(100_000)
-        # While models are loaded, which may take minutes in TensorFlow, Ctrl-C ends the process as SIGTERM does.
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
         models.poll()
         seconds = FLAGS.file_system_poll_wait_seconds
         if seconds > 0:
