@@ -288,13 +288,14 @@ class DoneHook(tf_estimator.SessionRunHook):
         if self._part.role == WORKER:
             self._queue.add(session)
 
-    def wait(self, session: tf.compat.v1.Session) -> None:
-        """Returns when all workers are done."""
+    def wait(self, session: tf.compat.v1.Session) -> bool:
+        """Returns when all workers are done, or the wait was cut short; whether they are done."""
         others = self._part.workers - 1
         if others and not self._is_cut_short():
             say(f"this process's part is trained; waiting for {others} worker{'s' * (others > 1)}")
         while self._queue.count(session) < others and not self._is_cut_short():
             time.sleep(_POLL_SECONDS)
+        return self._queue.count(session) >= others
 
 
 def wait_until_ready(state: RunState, is_cut_short: Callable[[], bool]) -> None:

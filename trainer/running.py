@@ -121,9 +121,9 @@ def _lead_cluster(plan: Plan, request: Request, state: cluster.RunState) -> None
             return
         steps = LockStep(plan.part.workers)
 
-        def let_go_and_wait(session: tf.compat.v1.Session) -> None:
+        def let_go_and_wait(session: tf.compat.v1.Session) -> bool:
             steps.release(session)
-            done.wait(session)
+            return done.wait(session)
 
         _train_to_the_end(plan, request, [done, cluster.ReadyHook(state), steps], let_go_and_wait, dead)
 
@@ -178,7 +178,7 @@ def _train_to_the_end(
     plan: Plan,
     request: Request,
     hooks: Sequence[Any] = (),
-    wait: Callable[[tf.compat.v1.Session], None] | None = None,
+    wait: Callable[[tf.compat.v1.Session], bool] | None = None,
     dead: Sequence[str] = (),
 ) -> None:
     """Trains what is left, evaluates the last checkpoint and makes the last exports."""
@@ -221,7 +221,7 @@ def _train(
     is_cut_short: Callable[[], bool],
     listeners: Sequence[Any],
     more_hooks: Sequence[Any],
-    wait: Callable[[tf.compat.v1.Session], None] | None = None,
+    wait: Callable[[tf.compat.v1.Session], bool] | None = None,
 ) -> None:
     options = plan.options
     hooks: list[Any] = [NanGuard(plan.paths[names.TRAIN], options.model_dir), _progress(plan), StopHook(is_cut_short)]

@@ -20,7 +20,8 @@ class Saver(tf.compat.v1.train.CheckpointSaverHook):
         save_secs: seconds between them.
         max_steps: global step that ends training; 0: none.
         check: called before a checkpoint is written; raises where what was trained on is not to be kept.
-        wait: called with the session before the last checkpoint: returns when the other workers have ended.
+        wait: called with the session before the last checkpoint: returns when the other workers have ended, and whether
+            they have trained their parts.
     """
 
     def __init__(
@@ -29,7 +30,7 @@ class Saver(tf.compat.v1.train.CheckpointSaverHook):
         save_secs: int,
         max_steps: int,
         check: Callable[[], None],
-        wait: Callable[[tf.compat.v1.Session], None] | None = None,
+        wait: Callable[[tf.compat.v1.Session], bool] | None = None,
     ) -> None:
         super().__init__(model_dir, save_secs=save_secs)
         self._directory = model_dir
@@ -62,11 +63,10 @@ class Saver(tf.compat.v1.train.CheckpointSaverHook):
     def end(self, session: tf.compat.v1.Session) -> None:
         """Saves the last checkpoint."""
         stopped = self._context is not None and self._context.stop_requested
-        if not stopped and self._wait:
-            self._wait(session)
+        is_over = not stopped and (self._wait is None or self._wait(session))
         step = int(session.run(self._global_step_tensor))
-        if not stopped and not (self._max_steps and step >= self._max_steps):
-            # The data are over. A checkpoint of the same step does not know it yet.
+        if is_over and not (self._max_steps and step >= self._max_steps):
+            # The data of all are over. A checkpoint of the same step does not know it yet.
             session.run(self._complete)
             self._timer.update_last_triggered_step(-1)
         super().end(session)

@@ -22,9 +22,9 @@ def free_port():
         return found.getsockname()[1]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def servers():
-    """A chief, a worker and two parameter servers, all in this process."""
+    """A chief, a worker and two parameter servers, all in this process; what they share lives as long as they do."""
     counts = {"chief": 1, "worker": 1, "ps": 2}
     cluster = tf.train.ClusterSpec(
         {role: [f"127.0.0.1:{free_port()}" for _ in range(count)] for role, count in counts.items()}
