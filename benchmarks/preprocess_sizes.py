@@ -21,7 +21,7 @@ def main() -> None:
     for compression in COMPRESSIONS:
         sizes = {}
         for layout, limit in LAYOUTS.items():
-            with tempfile.TemporaryDirectory(dir=log) as folder:
+            with tempfile.TemporaryDirectory(dir=os.path.dirname(os.path.abspath(log))) as folder:
                 options = Options(
                     input_dir=log,
                     output_dir=os.path.join(folder, "out"),

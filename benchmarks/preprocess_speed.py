@@ -71,7 +71,8 @@ def measure_log(arguments: argparse.Namespace, log: str) -> dict[str, tuple[floa
     """Prints speed and memory of each system on a log. Seconds (median) and peak bytes by name."""
     size = sum(os.path.getsize(path) for path in input_files(log)) / 1e6
     found: dict[str, list[tuple[float, float, int]]] = {}
-    with tempfile.TemporaryDirectory(dir=log) as folder:
+    # Beside the log: what is only read is never written into.
+    with tempfile.TemporaryDirectory(dir=os.path.dirname(os.path.abspath(log))) as folder:
         for _ in range(arguments.rounds):
             for name, command in commands(arguments, log, folder).items():
                 shutil.rmtree(f"{folder}/out", ignore_errors=True)
