@@ -40,12 +40,14 @@ engines: $(READY)
 	@$(BIN)/python tools/engines/job_servers.py flink
 	@$(BIN)/python tools/engines/job_servers.py spark
 
-# The job on Flink and Spark, in workers of their own. Their jars come by Maven into .engines.
+# The job on Flink and Spark, in workers of their own. Their jars come by Maven into .engines. ONLY picks tests.
+ONLY :=
 test-engines: $(READY)
 	@command -v java >/dev/null && command -v mvn >/dev/null || { \
 	  echo "test-engines: needs Java (11 or 17) and Maven, which are not on this machine."; \
 	  echo "Nothing was tested; install them, for example: apt-get install openjdk-17-jre-headless maven"; exit 1; }
-	$(BIN)/python -m pytest -n 1 -m engines tests/engines
+	@$(MAKE) --no-print-directory engines
+	$(BIN)/python -m pytest --dist load -m engines $(if $(ONLY),-k "$(ONLY)") tests/engines
 
 # The whole chain on real stores: S3 servers, and HDFS where Java and Maven are.
 test-stores: $(READY)

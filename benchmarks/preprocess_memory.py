@@ -3,7 +3,7 @@
 python benchmarks/preprocess_memory.py --folder=DIR [--gigabytes=2,20] [--workers=2] [--parquet]
 
 A log is one simulated gigabyte, written again and again with other sample ids and other keys of contexts. Prints the
-resident memory of all the job's processes in each tenth of its time, the peak, what it takes on the disk, and seconds.
+resident memory of all the job's processes as it goes, the peak, what it takes on the disk, and seconds.
 Needs some three times the largest log on the disk. With --only_log the log is made and kept for the next call.
 """
 
@@ -28,6 +28,7 @@ REPOSITORY = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _REQUESTS = 36_000
 _CONTEXTS, _IMPRESSIONS = "common_features_train.csv", "sample_skeleton_train.csv"
 _SECONDS = 0.5
+_SECONDS_PER_LINE = 20
 _SCHEMA = """name: lists
 columns: {request: user, sample_id: sample_id, click: click, conversion: conversion}
 fields:
@@ -106,18 +107,21 @@ def run(folder: str, log: str, workers: int, *more: str) -> None:
     free = shutil.disk_usage(folder).free
     command = [sys.executable, "-m", "preprocess", f"--input_dir={log}", f"--output_dir={out}", "--splits=train"]
     command += [f"--direct_num_workers={workers}", *more]
-    begin, curve, disk = time.time(), [], 0
+    begin, peak, disk = time.time(), 0, 0
     with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.DEVNULL) as process:
+        told, since = begin, 0
         while process.poll() is None:
-            curve.append(_resident(process.pid))
+            since = max(since, _resident(process.pid))
             disk = max(disk, free - shutil.disk_usage(folder).free)
+            if time.time() - told > _SECONDS_PER_LINE:
+                print(f"  {time.time() - begin:4.0f} s  {since / 1e9:.2f} GB at most since the line before", flush=True)
+                told, peak, since = time.time(), max(peak, since), 0
             time.sleep(_SECONDS)
     if process.returncode:
         raise SystemExit(f"{' '.join(command)} ended with status {process.returncode}")
     shutil.rmtree(out)
-    tenths = " ".join(f"{max(part) / 1e9:.2f}" for part in np.array_split(curve, 10) if len(part))
-    print(f"  {time.time() - begin:.0f} s, peak {max(curve) / 1e9:.2f} GB, most disk {disk / 1e9:.1f} GB")
-    print(f"  peak of each tenth of the time: {tenths} GB", flush=True)
+    peak = max(peak, since)
+    print(f"  done in {time.time() - begin:.0f} s, peak {peak / 1e9:.2f} GB, most disk {disk / 1e9:.1f} GB", flush=True)
 
 
 def _resident(process_id: int) -> int:

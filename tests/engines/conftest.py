@@ -12,8 +12,7 @@ HERE = pathlib.Path(__file__).parent
 ROOT = HERE.parent.parent
 sys.path.insert(0, str(ROOT / "tools" / "engines"))
 
-import clusters  # noqa: E402 its folder is no package
-import job_servers  # noqa: E402
+import job_servers  # noqa: E402 its folder is no package
 
 
 def pytest_collection_modifyitems(items):
@@ -41,10 +40,3 @@ def job_server(cache):
             pytest.skip(f"Maven cannot get {engine}'s jars: {error.stdout[-300:]}")
 
     return path
-
-
-@pytest.fixture
-def pool(tmp_path):
-    """A pool that starts worker processes for the engine: its address and its process."""
-    with clusters.worker_pool(tmp_path) as started:
-        yield started

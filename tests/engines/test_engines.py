@@ -88,25 +88,23 @@ def test_an_engines_shuffle_gives_the_local_runners_bytes(engine, job_server, lo
 
 
 @pytest.mark.parametrize("engine", sorted(INSIDE))
-def test_a_killed_worker_costs_no_byte(engine, job_server, cache, pool, log, whole, tmp_path):
-    address, process_id = pool
+def test_a_killed_worker_costs_no_byte(engine, job_server, cache, log, whole, tmp_path):
     out, jar = tmp_path / "out", job_server(engine)
     with cluster(engine, tmp_path, cache) as (flags, environment):
-        external = ("--environment_type=EXTERNAL", f"--environment_config={address}")
-        process = start(engine, jar, log, out, *flags, *external, **environment)
-        killed = kill_a_worker(process, process_id, out)
+        process = start(engine, jar, log, out, *flags, *clusters.worker_flags(tmp_path), **environment)
+        killed = kill_a_worker(process, tmp_path, out)
         text, _ = process.communicate()
     assert killed, text
     assert process.returncode == 0, text
     assert contents(out) == whole
 
 
-def kill_a_worker(process, pool_process, out):
+def kill_a_worker(process, folder, out):
     """Kills a worker that has begun, once the blocks are parsed. Returns whether there was one."""
     parsed = steps.done_at(steps.PARSE)
     while process.poll() is None:
         if list((out / publish.TEMPORARY).glob(f"*/{parsed}")):
-            for worker in clusters.children(pool_process):
+            for worker in clusters.workers(folder):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(worker, signal.SIGKILL)
                     return True

@@ -7,6 +7,7 @@ distributions' scripts do.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pathlib
 import socket
@@ -94,26 +95,23 @@ def spark_environment(folder: pathlib.Path, cache: pathlib.Path) -> dict[str, st
     return {"SPARK_HOME": str(home), "SPARK_SCALA_VERSION": "2.12", "SPARK_LOCAL_IP": "127.0.0.1"} | QUICK_JAVA
 
 
-@contextlib.contextmanager
-def worker_pool(folder: pathlib.Path) -> Iterator[tuple[str, int]]:
-    """A pool that starts Python workers for an engine: its address, for --environment_config, and its process."""
-    port = free_port()
-    command = [sys.executable, "-m", "apache_beam.runners.worker.worker_pool_main", f"--service_port={port}"]
-    # The pool starts "python", whichever that is.
-    path = f"{pathlib.Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {"PYTHONPATH": str(REPOSITORY), "PATH": path}
-    with _process(command, folder / "pool.log", environment) as process:
-        _wait_for(port)
-        yield f"127.0.0.1:{port}", process.pid
+def worker_flags(folder: pathlib.Path) -> list[str]:
+    """Python workers that each process of the engine starts for itself; `workers` finds them.
+
+    A pool (EXTERNAL) that several of them share would mistake one's worker for another's: they number theirs alike.
+    """
+    (folder / "workers").mkdir()
+    script = folder / "worker"
+    lines = ["#!/bin/sh", f"touch {folder}/workers/$$", f"export PYTHONPATH={REPOSITORY}"]
+    lines.append(f'exec {sys.executable} {job_servers.HERE / "worker.py"} "$@"')
+    script.write_text("\n".join(lines) + "\n")
+    script.chmod(0o755)
+    return ["--environment_type=PROCESS", f"--environment_config={json.dumps({'command': str(script)})}"]
 
 
-def children(process: int) -> list[int]:
-    """Ids of the processes that a process started and that run."""
-    found = []
-    with contextlib.suppress(FileNotFoundError):
-        for task in pathlib.Path(f"/proc/{process}/task").glob("*/children"):
-            found += [int(word) for word in task.read_text().split()]
-    return found
+def workers(folder: pathlib.Path) -> list[int]:
+    """Ids of the worker processes that were started, dead ones among them."""
+    return [int(path.name) for path in (folder / "workers").iterdir()]
 
 
 @contextlib.contextmanager
@@ -127,9 +125,6 @@ def _process(
         try:
             yield process
         finally:
-            for child in children(process.pid):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(child, 9)
             process.kill()
             process.wait()
 

@@ -68,4 +68,7 @@ def _folded(line: str) -> str:
 
 
 if __name__ == "__main__":
-    print(jar(sys.argv[1], *map(pathlib.Path, sys.argv[2:])))
+    try:
+        print(jar(sys.argv[1], *map(pathlib.Path, sys.argv[2:])))
+    except subprocess.CalledProcessError as error:
+        sys.exit(f"job_servers: Maven cannot get the parts for {sys.argv[1]}:\n{error.stdout.strip()[-500:]}")
