@@ -45,8 +45,12 @@ def parse(text: str, file: str) -> Schema:
     """Schema of a YAML text; `file` is for messages. Raises SchemaError."""
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise SchemaError(f"{file}: not YAML: {place}{error.problem or error.context}") from error
     except yaml.YAMLError as error:
-        raise SchemaError(f"{file}: not YAML: {error}") from error
+        raise SchemaError(f"{file}: not YAML: {' '.join(str(error).split())}") from error
     if root is None:
         raise SchemaError(f"{file}: the file is empty; it needs name, columns and fields")
     return _Reader(file).schema(root)

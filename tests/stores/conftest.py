@@ -15,6 +15,7 @@ import pytest
 HERE = pathlib.Path(__file__).parent
 # A bucket, or a folder at the top.
 TOP = "entire-space"
+VERSITYGW = "v1.8.0"
 KEYS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secretsecret", "AWS_DEFAULT_REGION": "us-east-1"}
 
 
@@ -79,9 +80,7 @@ def moto(folder):
 def versitygw(folder):
     """The S3 gateway of Versity over a folder, as people deploy it."""
     pytest.importorskip("s3fs")
-    program = os.environ.get("VERSITYGW") or shutil.which("versitygw")
-    if not program:
-        pytest.skip("needs versitygw: go install github.com/versity/versitygw/cmd/versitygw@latest, and VERSITYGW=PATH")
+    program = os.environ.get("VERSITYGW") or shutil.which("versitygw") or _built_versitygw()
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     (folder / "objects").mkdir()
@@ -89,6 +88,24 @@ def versitygw(folder):
     arguments = [program, "--port", f"127.0.0.1:{port}", "posix", folder / "objects"]
     with served(arguments, url, folder / "versitygw.log", **keys):
         yield f"s3://{TOP}", {**KEYS, "AWS_ENDPOINT_URL": url}
+
+
+def _built_versitygw():
+    """The gateway, built by Go once into a folder of the user's cache."""
+    if not shutil.which("go"):
+        pytest.skip("needs Go, or versitygw itself: VERSITYGW=PATH")
+    program = _cache() / "bin" / "versitygw"
+    if not program.exists():
+        build = ["go", "install", f"github.com/versity/versitygw/cmd/versitygw@{VERSITYGW}"]
+        environment = os.environ | {"GOBIN": str(program.parent)}
+        made = subprocess.run(build, env=environment, capture_output=True, text=True, check=False)
+        if made.returncode:
+            pytest.skip(f"Go could not build versitygw: {made.stderr[-300:]}")
+    return program
+
+
+def _cache():
+    return pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache"), "entire-space")
 
 
 @contextlib.contextmanager
@@ -108,7 +125,7 @@ def _hadoop_libraries():
     """Jars of Hadoop's mini-cluster; fetched by Maven once into a folder of the user's cache."""
     if not (shutil.which("java") and shutil.which("mvn")):
         pytest.skip("needs Java and Maven, for Hadoop's mini-cluster")
-    folder = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache"), "entire-space", "hadoop")
+    folder = _cache() / "hadoop"
     if not list(folder.glob("hadoop-client-minicluster-*.jar")):
         copy = [
             "mvn",
