@@ -121,13 +121,14 @@ class Vocabulary:
         """Writes the folder: under a temporary name first, so that it is there whole or not at all."""
         temporary = f"{directory.rstrip(os.sep)}.tmp-{os.getpid()}"
         os.makedirs(temporary)
-        self.keys.astype(KEY_DTYPE, copy=False).tofile(os.path.join(temporary, names.VOCABULARY_KEYS_FILE))
-        self.ids.astype(ID_DTYPE, copy=False).tofile(os.path.join(temporary, names.VOCABULARY_IDS_FILE))
-        with open(os.path.join(temporary, names.SCHEMA_FILE), "w", encoding="utf-8") as file:
-            file.write(schema_file.dump(self.schema))
-        with open(os.path.join(temporary, names.VOCABULARY_FILE), "w", encoding="utf-8") as file:
-            json.dump(self.description(), file, indent=1)
-            file.write("\n")
+        contents = {
+            names.VOCABULARY_KEYS_FILE: np.ascontiguousarray(self.keys, KEY_DTYPE),
+            names.VOCABULARY_IDS_FILE: np.ascontiguousarray(self.ids, ID_DTYPE),
+            names.SCHEMA_FILE: schema_file.dump(self.schema).encode(),
+            names.VOCABULARY_FILE: json.dumps(self.description(), indent=1).encode() + b"\n",
+        }
+        for name, found in contents.items():
+            storage.write(os.path.join(temporary, name), [found])
         os.rename(temporary, directory)
 
 

@@ -46,12 +46,14 @@ _MADE_HERE = re.compile(
     r"checkpoint|model\.ckpt-\d+\.(index|meta|data-\d+-of-\d+)|graph\.pbtxt|events\.out\.tfevents\.[^/]*"
     r"|eval[^/]*/events\.out\.tfevents\.[^/]*|eval(_[^/]*)?\.json|calibration_[^/]*\.svg|evaluations\.jsonl"
     r"|hyperparameters\.json|data\.json|history\.jsonl|cluster\.json|model_report\.html"
-    r"|best/model\.ckpt-\d+\.(index|meta|data-\d+-of-\d+)|export/(best|final)/(\d+/.*|(best|final)\.json)"
+    r"|(best|kept)/model\.ckpt-\d+\.(index|meta|data-\d+-of-\d+)|export/(best|final)/(\d+/.*|(best|final)\.json)"
     r"|progressive\.json|vocabulary/.*|plugins/profile/.*"
 )
 
 # What TensorFlow leaves of a checkpoint that it was writing.
-_UNFINISHED = re.compile(r"model\.ckpt-\d+(\.data-\d+-of-\d+|\.index)\.tempstate\d+|checkpoint\.tmp[0-9a-f]{32}")
+_UNFINISHED = re.compile(
+    r"model\.ckpt-\d+(\.data-\d+-of-\d+|\.index)\.tempstate\d+|model\.ckpt-\d+_temp|checkpoint\.tmp[0-9a-f]{32}"
+)
 
 
 class ContradictionError(ValueError):

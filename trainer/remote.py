@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import errno
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -99,11 +100,16 @@ def _refuse_cluster(options: Options) -> None:
 @contextlib.contextmanager
 def file_errors() -> Iterator[None]:
     """Raises what TensorFlow's file functions raise as OSError, as Python's own do."""
+    others = threading.excepthook
+    # The thread that writes events prints what it hands on as well.
+    threading.excepthook = lambda args: None if _DISK_IS_FULL in str(args.exc_value) else others(args)
     try:
         yield
     except (tf.errors.NotFoundError, tf.errors.PermissionDeniedError, tf.errors.FailedPreconditionError) as error:
         raise OSError(error.message) from error
-    except tf.errors.ResourceExhaustedError as error:
-        if _DISK_IS_FULL not in error.message:
+    except (tf.errors.ResourceExhaustedError, RuntimeError) as error:
+        if _DISK_IS_FULL not in str(error):
             raise
-        raise OSError(error.message) from error
+        raise OSError(str(error).splitlines()[0]) from error
+    finally:
+        threading.excepthook = others

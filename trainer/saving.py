@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from model_fn import estimator as tf_estimator
-from trainer import training_graph
+from trainer import same_step, training_graph
 from trainer.nan_guard import DivergedError
 
 
@@ -79,7 +79,8 @@ class Saver(tf.compat.v1.train.CheckpointSaverHook):
                 f"step {step}: {', '.join(broken)} became NaN or infinite, so no checkpoint is written. The last one "
                 f"is {tf.train.latest_checkpoint(self._directory)}. A lower --learning_rate or a --clip_norm may help"
             )
-        return bool(super()._save(session, step))
+        with same_step.kept(self._directory, step):
+            return bool(super()._save(session, step))
 
 
 def refuse_broken(checkpoint: str) -> None:

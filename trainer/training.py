@@ -28,6 +28,7 @@ from trainer import (
     progressive,
     run_config,
     running,
+    same_step,
     signals,
     slicing,
     small_log,
@@ -73,6 +74,7 @@ def train(options: Options, hyperparameters: Hyperparameters, given: Mapping[str
         with lock.held(options.model_dir, model_dir.COMMAND, "model_dir"):
             model_dir.claim(options.model_dir)
             model_dir.remove_unfinished(options.model_dir)
+            same_step.restore(options.model_dir)
             if options.clear_existing_model:
                 model_dir.clear(options.model_dir)
             config = run_config.make(options, clustered=True)

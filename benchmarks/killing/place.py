@@ -141,7 +141,7 @@ def digests(folder: str, but: Callable[[str], bool] = lambda path: False) -> dic
 
 
 def of_run(path: str) -> bool:
-    """Whether a file of an output differs from run to run, or belongs to none."""
-    return (
-        f"/{publish.TEMPORARY}/" in path or "/report/" in path or path.endswith((ownership.MARK_FILE, lock.LOCK_FILE))
-    )
+    """Whether a file of an output differs from run to run, or belongs to none, or was not written to its end."""
+    name = os.path.basename(path)
+    own = (ownership.MARK_FILE, lock.LOCK_FILE)
+    return f"/{publish.TEMPORARY}/" in path or "/report/" in path or name in own or bool(storage.unfinished_of(name))

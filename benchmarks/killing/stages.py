@@ -178,7 +178,7 @@ class Train:
         before = self._step
         run_to_end(self)
         state = self.look()
-        strays = [name for name in storage.names_in(self._model) if re.search(r"\.tmp$|tempstate|_temp$", name)]
+        strays = [name for name in storage.names_in(self._model) if re.search(r"\.tmp$|tempstate|_temp$|^kept$", name)]
         return state != LOST and self._step == before + self._STEPS and not strays
 
     def _command(self, max_steps: int) -> Command:
@@ -207,7 +207,8 @@ def newest_step(model: str) -> int:
         for part in contents.splitlines() if path.endswith(".jsonl") else [contents]:
             json.loads(part)
     state = tf.train.get_checkpoint_state(model)
-    for path in state.all_model_checkpoint_paths:
+    best = [path.removesuffix(".index") for path, _ in storage.list_files(f"{model}/best/*.index")]
+    for path in (*best, *state.all_model_checkpoint_paths):
         reader = tf.train.load_checkpoint(path)
         values = {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
     return int(values["global_step"])

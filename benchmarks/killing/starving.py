@@ -20,7 +20,7 @@ from storage import publish
 _PAGE = 4096
 COMMANDS = ("preprocess", "train", "export")
 DONE = "done"
-REFUSED = "refused in a line, what was there is unchanged"
+REFUSED = "refused in a line, what was there is whole"
 
 
 @contextlib.contextmanager
@@ -72,23 +72,23 @@ class Starved:
 
     def _state(self, size: int, read_only: bool, says: str) -> str:
         with mounted(self._place.path("small"), size, self._source, read_only) as folder:
-            before = digests(folder, self._may_change)
+            before = self._look(folder)
             child = self._place.start(*self._command(folder))
             status, text = child.wait(), child.text()
             if not status:
                 return DONE
-            after = digests(folder)
-            unchanged = before.items() <= after.items()
-            readable = self._name != "train" or newest_step_in_child(folder, self._place.log) >= 0
+            unchanged = before.items() <= self._look(folder).items()
         telling = [line for line in text.splitlines() if says in line]
-        if status == 1 and unchanged and readable and len(telling) == 1 and "Traceback" not in text:
+        if status == 1 and unchanged and len(telling) == 1 and "Traceback" not in text:
             return REFUSED
         print(f"{self._name} with {size:,} bytes: status {status}, unchanged {unchanged}\n{text}", flush=True)
         return LOST
 
-    def _may_change(self, path: str) -> bool:
-        """A training writes to logs and settings beside the checkpoints before it writes a checkpoint."""
-        return self._name == "train" and "model.ckpt" not in path
+    def _look(self, folder: str) -> dict[str, object]:
+        """What must be there afterwards: the files; or of a model, whose old checkpoints go with new ones, one."""
+        if self._name != "train":
+            return dict(digests(folder))
+        return {"a checkpoint, all of them whole": newest_step_in_child(folder, self._place.log) >= 0}
 
 
 class Changing:

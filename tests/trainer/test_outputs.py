@@ -1,5 +1,6 @@
 """Where the commands may write: never over or among files of others."""
 
+import contextlib
 import os
 import pathlib
 import subprocess
@@ -9,6 +10,7 @@ import uuid
 import numpy as np
 import pyarrow as pa
 import pytest
+import tensorflow as tf
 from pyarrow import parquet
 
 import storage
@@ -16,7 +18,7 @@ import trainer
 from features import names
 from model_fn.hyperparameters import Hyperparameters
 from storage import lock, ownership
-from trainer import exporting, predictions, reporting, training
+from trainer import exporting, predictions, reporting, same_step, training
 from trainer.options import FORMATS, PARQUET, REPORT, Options
 
 ROOT = pathlib.Path(trainer.__file__).parent.parent
@@ -92,3 +94,33 @@ def test_predictions_go_over_predictions_only(tmp_path, form):
 def test_a_model_is_not_trained_among_its_records(tmp_path, place):
     with pytest.raises(storage.OverlapError, match=r"--model_dir=.*--data_dir="):
         training.train(Options(data_dir=f"{tmp_path}/data", model_dir=f"{tmp_path}/{place}"), Hyperparameters(), {})
+
+
+def test_a_kill_while_a_checkpoint_is_replaced_by_one_of_the_same_step_leaves_one_to_go_on_from(tmp_path):
+    folder = str(tmp_path)
+
+    def save(value):
+        with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+            tf.compat.v1.train.get_or_create_global_step()
+            session.run(tf.compat.v1.global_variables_initializer())
+            variable = tf.compat.v1.get_variable("value", initializer=float(value))
+            session.run(variable.initializer)
+            tf.compat.v1.train.Saver(save_relative_paths=True).save(session, f"{folder}/model.ckpt", 7)
+
+    save(1)
+    with contextlib.suppress(KeyboardInterrupt), same_step.kept(folder, 7):
+        for name in os.listdir(folder):
+            if name.startswith("model.ckpt-7."):
+                if ".data-" in name:  # as TensorFlow does: renamed into its place
+                    (tmp_path / name).unlink()
+                (tmp_path / name).write_bytes(b"half")
+        raise KeyboardInterrupt
+    assert tf.train.load_variable(folder, "value") == 1
+    moved = tmp_path.rename(tmp_path.with_name("moved"))
+    folder = str(moved)
+    same_step.restore(folder)
+    assert tf.train.latest_checkpoint(folder) == f"{folder}/model.ckpt-7"
+    assert tf.train.load_variable(folder, "value") == 1
+    with same_step.kept(folder, 7):
+        save(2)
+    assert tf.train.load_variable(folder, "value") == 2 and "kept" not in os.listdir(folder)
