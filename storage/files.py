@@ -164,13 +164,15 @@ def create_exclusively(path: str, data: bytes) -> bool:
         return True
     store = remote.filesystem(path)
     if not remote.renames_folders(path):
-        try:
-            store.pipe_file(remote.inner(path), data, mode="create")
-        except FileExistsError:
-            return False
+        with remote.errors(path):
+            try:
+                store.pipe_file(remote.inner(path), data, mode="create")
+            except FileExistsError:
+                return False
         return True
     write(temporary, [data])
-    done = bool(store.rename_new(remote.inner(temporary), remote.inner(path)))
+    with remote.errors(path):
+        done = bool(store.rename_new(remote.inner(temporary), remote.inner(path)))
     if not done:
         remove(temporary)
     return done
