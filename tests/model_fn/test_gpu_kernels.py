@@ -14,7 +14,7 @@ from model_fn.hyperparameters import BACKBONES, OPTIMIZERS
 from model_fn.models import MODELS
 
 # Work of the host, wherever the model runs: TensorBoard's summaries, and the constant strings that name them.
-ON_THE_HOST = {"ScalarSummary", "Const of string"}
+ON_THE_HOST = {"ScalarSummary", "HistogramSummary", "Const of string"}
 
 
 def placeholder(dtype, *splits):
