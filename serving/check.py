@@ -7,6 +7,7 @@ An export does the same before it gives a version its number; `in_fresh_process`
 
 from __future__ import annotations
 
+import logging
 import os
 import pathlib
 import subprocess
@@ -43,6 +44,8 @@ def main() -> None:
     if not paths or any(path.startswith("-") for path in paths):
         sys.exit(f"serving.check: {' '.join(paths) or 'no version given'}\n{__doc__}")
     quiet_tensorflow.import_quietly()
+    # What TensorFlow warns of here, that its loader is an old one, tells a user nothing.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     if faults := list(filter(None, map(_fault, paths))):
         sys.exit("\n".join(faults))
 

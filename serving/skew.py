@@ -9,6 +9,7 @@ and how far the values' distributions are apart (population stability index). En
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from collections.abc import Iterator
 
@@ -123,6 +124,9 @@ def run(argv: list[str]) -> None:
 
 def main() -> None:
     """Entry point of the console command."""
+    if hasattr(signal, "SIGPIPE"):
+        # Where `head` has read enough, this ends as other commands do.
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     define_flags()
     app.run(run)
 

@@ -63,7 +63,7 @@ def with_weights_changed(trained, folder, change):
 
 def test_the_command_tells_what_was_tried(exported):
     done = command(exported)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0 and not done.stderr, done.stderr
     assert "9 scores" not in done.stdout and "of 3 signatures" in done.stdout and "3 warm-up calls" in done.stdout
 
 
