@@ -55,7 +55,7 @@ flags.DEFINE_float(
     "file_system_poll_wait_seconds", 1.0, "Between two looks for new versions; 0: only one at the start."
 )
 flags.DEFINE_string("monitoring_config_file", None, "Where metrics are found (MonitoringConfig).")
-flags.DEFINE_integer("max_request_bytes", 64 << 20, "Size of a body; larger ones are answered with 413.", 1)
+flags.DEFINE_integer("max_request_bytes", 16 << 20, "Size of a body; larger ones are answered with 413.", 1)
 flags.DEFINE_integer("max_queued_calls", 256, "Calls that may wait; more are answered with 503.", 1)
 
 # How long calls under way may take after SIGTERM, and a connection may be without a call.
