@@ -405,7 +405,11 @@ def check_parquet(seed, folder):
         )
     schema = Schema("t", tuple(fields), Columns("click", "buy", request, sample_id))
     path = os.path.join(folder, "test.parquet")
-    pq.write_table(pa.table(columns), path, row_group_size=drawer.random.choice([2, 100, 100, 100]))
+    try:
+        pq.write_table(pa.table(columns), path, row_group_size=drawer.random.choice([2, 100, 100, 100]))
+    except pa.ArrowIndexError:
+        # Arrow itself cannot write some empty lists, so no log holds them.
+        return
     with pq.ParquetFile(path) as opened:
         # Group by group: Arrow cannot read some nested columns in one.
         groups = [opened.read_row_group(number, use_threads=False) for number in range(opened.num_row_groups)]

@@ -341,7 +341,7 @@ def csv_rows(data, header_width, begin=0, separator=b",", labels=(), looks=True)
             check_no_rows_inside(cells, header_width, separator, labels)
         except Problem as problem:
             line = data[place:line_end]
-            yield place, line, why.BLANK_LINE if not line.strip(b"\r\n") else problem.reason
+            yield place, line, why.BLANK_LINE if not line.strip() else problem.reason
             place = line_end
             continue
         row = data[place:end]

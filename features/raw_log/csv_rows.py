@@ -24,8 +24,12 @@ from features import reject_reasons
 # A quoted cell must end within so many bytes of the first line break in it.
 LONGEST_BREAK = 1 << 20
 _NEWLINE, _RETURN, _QUOTE = 0x0A, 0x0D, 0x22
-_FINE, _OPEN, _RETURNS = 0, 1, 2
-_REASONS = {_OPEN: reject_reasons.OPEN_QUOTE, _RETURNS: reject_reasons.WRONG_COLUMN_COUNT}
+_FINE, _OPEN, _RETURNS, _BLANK = 0, 1, 2, 3
+_REASONS = {
+    _OPEN: reject_reasons.OPEN_QUOTE,
+    _RETURNS: reject_reasons.WRONG_COLUMN_COUNT,
+    _BLANK: reject_reasons.BLANK_LINE,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,8 +167,9 @@ class _Cutter:
                 starts, is_start = starts[: line + 1], is_start[: line + 1]
                 break
             if fault:
-                faulty.append((line, reject_reasons.REASONS.index(_REASONS[fault])))
                 end = int(self._ends[line])
+                fault = fault if self._data[starts[line] : end].strip() else _BLANK
+                faulty.append((line, reject_reasons.REASONS.index(_REASONS[fault])))
             covered = int(np.searchsorted(starts, end))
             is_start[line + 1 : covered] = False
         number = np.cumsum(is_start) - 1

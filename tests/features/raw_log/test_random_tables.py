@@ -8,3 +8,9 @@ import random_tables
 def test_three_readers_agree(tmp_path, first):
     for seed in range(first, first + 40):
         random_tables.check(seed, str(tmp_path))
+
+
+@pytest.mark.parametrize("seed", [1025052, 2012379, 3023001])
+def test_tables_that_once_differed(tmp_path, seed):
+    """Lines of carriage returns alone are blank lines."""
+    random_tables.check(seed, str(tmp_path))
