@@ -3,8 +3,6 @@
 python examples/in_python.py DATA_DIR MODEL_DIR EXPORT_DIR
 """
 
-from __future__ import annotations
-
 import functools
 import sys
 
@@ -18,7 +16,8 @@ from serving.export import export_saved_model
 
 def run(data_dir: str, model_dir: str, export_dir: str, settings: Hyperparameters) -> dict[str, float]:
     """Metrics of the model on the test split."""
-    known = vocabulary.load(names.vocabulary_dir(data_dir))
+    vocabulary_dir = names.vocabulary_dir(data_dir)
+    known = vocabulary.load(vocabulary_dir)
     params = {"schema": known.schema, "vocabulary_size": known.size, "hyperparameters": settings}
     model = estimator.Estimator(estimator_model.model_fn, model_dir, params=params)
 
@@ -32,8 +31,6 @@ def run(data_dir: str, model_dir: str, export_dir: str, settings: Hyperparameter
     metrics = model.evaluate(lambda: make_dataset(*test))
     first = next(model.predict(lambda: make_dataset(*test), yield_single_examples=False))
     print("first scores:", *zip(first[names.SAMPLE_ID][:3], first[names.PCTR][:3], first[names.PCVR][:3], strict=True))
-
-    vocabulary_dir = names.vocabulary_dir(data_dir)
     print("exported", export_saved_model(export_dir, model.latest_checkpoint(), vocabulary_dir, settings))
     return metrics
 
