@@ -78,7 +78,10 @@ def _mean(gradient: tf.Tensor | tf.IndexedSlices, variable: tf.Variable, count: 
     with tf.device(variable.device):
         if isinstance(gradient, tf.IndexedSlices):
             found = _accumulator(v1.SparseConditionalAccumulator, variable).take_indexed_slices_grad(count)
-            return tf.IndexedSlices(found.values * share, found.indices, found.dense_shape)
+            # The accumulator merges as if rows came in ascending order: one that does not comes out several times.
+            rows, places = tf.unique(found.indices)
+            total = tf.math.unsorted_segment_sum(found.values, places, tf.size(rows))
+            return tf.IndexedSlices(total * share, rows, found.dense_shape)
         return _accumulator(v1.ConditionalAccumulator, variable).take_grad(count) * share
 
 

@@ -323,14 +323,20 @@ def test_first_failure_ends_a_run_and_stops_the_rest():
 
 
 def test_a_refused_call_ends_others_that_wait_for_a_server(tmp_path):
+    first_came = threading.Event()
+
     def answer(call):
         number = call["inputs"]["item"][0][0]
-        return (400, {"error": "bad"}) if number == 2 else (503, b"") if number == 1 else score_items(call)
+        if number == 2:
+            first_came.wait(60)
+            return 400, {"error": "bad"}
+        return (503, b"") if number == 1 else score_items(call)
 
     with ScriptedServer(answer) as server:
         scored = server.client(Patience(outage_seconds=600), concurrency=3).score_all(map(request, range(3)))
         start = time.monotonic()
         assert next(scored).request.sample_ids == [0]
+        first_came.set()
         with pytest.raises(ScoringError, match=r"sample_id 2: .*status 400: bad"):
             list(scored)
     assert time.monotonic() - start < 20
