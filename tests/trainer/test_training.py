@@ -285,7 +285,7 @@ def test_a_model_dir_without_a_model_is_refused(log, tmp_path):
 
 def test_an_unfinished_data_dir_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"no _SUCCESS there.*run python -m preprocess"):
-        train(tmp_path, tmp_path / "model")
+        train(tmp_path / "data", tmp_path / "model")
 
 
 def test_clearing_deletes_what_trainings_made_and_nothing_else(log, trained, tmp_path, capsys):
@@ -387,23 +387,23 @@ def test_a_loss_that_is_no_number_stops_with_step_files_and_sample_ids(log, tmp_
 
 
 def test_a_bad_record_stops_training_with_its_file_whatever_an_earlier_failure_left(tmp_path):
-    write_data_dir(str(tmp_path), SCHEMA, train=20, test=5)
-    bad = tmp_path / "train" / "part-00001-of-00002.tfrecord.gz"
+    write_data_dir(str(tmp_path / "data"), SCHEMA, train=20, test=5)
+    bad = tmp_path / "data" / "train" / "part-00001-of-00002.tfrecord.gz"
     write_records(str(bad), SCHEMA, random_requests(SCHEMA, 5000, 10))
     # Settings of a run that ended before its first checkpoint do not bind.
     folder = str(tmp_path / "model")
     ownership.claim(folder, model_dir.COMMAND, "model_dir")
-    model_dir.save(folder, Hyperparameters(embedding_size=64), data_dir.load(str(tmp_path)))
+    model_dir.save(folder, Hyperparameters(embedding_size=64), data_dir.load(str(tmp_path / "data")))
     with pytest.raises(ValueError, match=r"part-00001-of-00002.tfrecord.gz: field .* the vocabulary has 0 to 199"):
-        train(tmp_path, folder, given={"embedding_size": 4})
+        train(tmp_path / "data", folder, given={"embedding_size": 4})
     assert model_dir.saved_hyperparameters(folder) == SMALL
 
 
 def test_metrics_that_nothing_determines_are_absent(tmp_path):
-    write_data_dir(str(tmp_path), SCHEMA, train=20, test=5)
+    write_data_dir(str(tmp_path / "data"), SCHEMA, train=20, test=5)
     unclicked = random_requests(SCHEMA, 200, 10, click_rate=0.0)
-    write_records(str(tmp_path / "test" / "part-00000-of-00001.tfrecord.gz"), SCHEMA, unclicked)
-    train(tmp_path, tmp_path / "model")
+    write_records(str(tmp_path / "data" / "test" / "part-00000-of-00001.tfrecord.gz"), SCHEMA, unclicked)
+    train(tmp_path / "data", tmp_path / "model")
     with open(tmp_path / "model" / "eval.json", encoding="utf-8") as file:
         report = json.load(file, parse_constant=lambda name: pytest.fail(f"{name} in eval.json"))
     assert "cvr_mean_all" in report
