@@ -127,7 +127,10 @@ def _column(arrays: Iterator[segments.Arrays], name: str) -> Iterator[np.ndarray
 def _day(ranges: Sequence[CountedRange]) -> history.Counted:
     """All keys of the day, ascending."""
     parts = [*_kept(ranges), *_rare(ranges)]
-    joined = {name: np.concatenate([np.empty(0, dtype), *(part[name] for part in parts)]) for name, dtype in _DTYPES}
+    joined = {
+        name: np.concatenate([np.empty(0, dtype), *(part[name] for part in parts)]).astype(dtype, copy=False)
+        for name, dtype in _DTYPES
+    }
     order = np.argsort(joined["keys"], kind="stable")
     return history.Counted(*(joined[name][order] for name in _COLUMNS))
 

@@ -79,6 +79,17 @@ def test_known_keys_keep_their_ids_and_new_ones_are_appended(day):
     assert told(second)["statistics"]["fields"]["item"]["added_ids"] == 2
 
 
+def test_what_is_rare_on_each_day_gets_an_id_in_the_end(day):
+    before, known = "", []
+    for name in ("one", "two", "three"):
+        before = day(name, {100: 5, 104: 1, 105: 2, 106: 1}, before, count_half_life_days=0)
+        known.append(len(ids(before)))
+    # Items and users: 100 and user 1 at once, 105 and user 2 with the second day, three others are still too rare.
+    assert known == [2, 4, 4]
+    counts = np.fromfile(os.path.join(before, "history", "pending_counts.float32"), np.float32)
+    assert counts.tolist() == [3.0, 3.0, 3.0]
+
+
 def test_the_same_bytes_one_by_one_or_again(day, tmp_path):
     first = day("one", {100: 9, 101: 5})
     second = day("two", {100: 4, 103: 7}, first)
