@@ -24,7 +24,8 @@ MOMENTUM = "Momentum"
 FTRL = "Ftrl"
 SGD = "SGD"
 
-# By measurement, of the dense weights and of the embedding table: make test-optimizers holds them to Adam.
+# Of the dense weights and of the embedding table, chosen by trainings on a simulated log; the dense rates of Momentum
+# and SGD lie between two that were tried, and dense Ftrl has Adagrad's. make test-optimizers holds all to Adam.
 DENSE = {
     ADAM: Defaults(0.001),
     LAZY_ADAM: Defaults(0.001),
