@@ -80,6 +80,11 @@ def truth_file(split: str) -> str:
     return f"truth_{split}.csv"
 
 
+def times_file(split: str) -> str:
+    """Another one, where conversions come late: sample_id,time,click_time,conversion_time in seconds since 1970."""
+    return f"times_{split}.csv"
+
+
 def weight_key(field: str) -> str:
     """Record key and model input of a field's weights."""
     return field + "/weight"

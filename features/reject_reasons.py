@@ -31,7 +31,7 @@ DESCRIPTIONS = {
     OPEN_QUOTE: "a cell begins with a quote that is not closed at a separator or line end; the line alone is left out",
     WRONG_COLUMN_COUNT: "the line has more or fewer columns than its file should have",
     BAD_NUMBER: "a sample id, feature count or number is not a whole (or, for a number field, finite) number",
-    BAD_TIME: "the time is neither an epoch number nor an ISO text, or there is none",
+    BAD_TIME: "a time is neither an epoch number nor an ISO text, there is none, or a conversion is before its click",
     CLICK_NOT_BINARY: "click is neither 0 nor 1",
     CONVERSION_NOT_BINARY: "conversion is neither 0 nor 1",
     CONVERSION_WITHOUT_CLICK: "conversion is 1 where click is 0",

@@ -270,10 +270,13 @@ class Schema:
 
     def _purpose_problems(self) -> Iterator[tuple[str, str]]:
         """A column may serve several purposes, but what happened after the impression must not become a feature."""
-        closed = {column for column in (*self.columns.labels, self.columns.sample_id) if column}
+        closed = {column for column in (*self.columns.outcomes, self.columns.sample_id) if column}
         for field in self.fields:
             if told := [column for column in field.all_columns if column in closed]:
-                yield f"field {field.name} reads column {', '.join(told)}, which is a label or the sample_id", "fields"
+                yield (
+                    f"field {field.name} reads column {', '.join(told)}, which is a label, its time or the sample_id",
+                    "fields",
+                )
 
     def _vocabulary_problems(self) -> Iterator[tuple[str, str]]:
         by_vocabulary: dict[str, Field] = {}

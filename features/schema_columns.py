@@ -25,6 +25,8 @@ class Columns:
         weight: number of at least 0 that an impression counts for; None: each counts once.
         time: when the impression was shown.
         user: word or number that names the user, for metrics within each user.
+        click_time: when a clicked impression was clicked; needed where `conversion_time` is given.
+        conversion_time: when a clicked impression converted.
         click_is: spellings of a click.
         click_not: spellings of no click; empty: whatever is not in click_is.
         conversion_is: as click_is.
@@ -39,6 +41,8 @@ class Columns:
     weight: str | None = None
     time: str | None = None
     user: str | None = None
+    click_time: str | None = None
+    conversion_time: str | None = None
     click_is: tuple[str, ...] = LABEL_IS
     click_not: tuple[str, ...] = LABEL_NOT
     conversion_is: tuple[str, ...] = LABEL_IS
@@ -58,12 +62,17 @@ class Columns:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The columns that tell what happened after the impression: no field may read them."""
+        """The columns of the two labels."""
         return (self.click, self.conversion)
+
+    @property
+    def outcomes(self) -> tuple[str, ...]:
+        """The columns that tell what happened after the impression, and when: no field may read them."""
+        return (*self.labels, *filter(None, (self.click_time, self.conversion_time)))
 
     def named(self) -> list[str]:
         """The columns that there are, each once."""
-        single = (self.sample_id, self.click, self.conversion, self.weight, self.time, self.user)
+        single = (self.sample_id, *self.outcomes, self.weight, self.time, self.user)
         return list(dict.fromkeys([*self.request_columns, *filter(None, single)]))
 
     def _problems(self) -> Iterator[tuple[str, str]]:
@@ -78,7 +87,9 @@ class Columns:
                 yield f"{label}: {', '.join(map(repr, both))} stands in both `is` and `not`", label
         if self.click == self.conversion and self.click_is == self.conversion_is:
             yield f"click and conversion are both column {self.click} with the same spellings", "conversion"
+        if (self.click_time is None) != (self.conversion_time is None):
+            yield "click_time and conversion_time: a window is from one to the other, so give both", "click_time"
         for purpose in ("sample_id", "weight"):
             column = getattr(self, purpose)
-            if column is not None and column in self.labels:
+            if column is not None and column in self.outcomes:
                 yield f"{purpose}: column {column} is a label as well", purpose

@@ -110,6 +110,23 @@ flags.DEFINE_string(
     "Instead of --test_fraction: date or time (ISO 8601, UTC), such as 2026-01-07, from which on rows are the test "
     "split's. The schema names the column: columns: {time: COLUMN}.",
 )
+flags.DEFINE_string(
+    "conversion_window",
+    _DEFAULTS["conversion_window"],
+    "Length of time, such as 7d or 36h: a conversion counts if it came so soon after its click. The schema names the "
+    "columns: columns: {click_time: COLUMN, conversion_time: COLUMN}.",
+)
+flags.DEFINE_string(
+    "log_cut",
+    _DEFAULTS["log_cut"],
+    "With --conversion_window: date or time (ISO 8601, UTC) at which the log was written. Conversions from then on do "
+    "not count, and the report tells the clicks whose window was still open.",
+)
+flags.DEFINE_string(
+    "hold_back",
+    _DEFAULTS["hold_back"],
+    "With --log_cut: leave out the impressions of so long before it, such as 2d, whose conversions are still to come.",
+)
 flags.DEFINE_integer("seed", _DEFAULTS["seed"], "Of the random order of requests. Equal seeds give equal files.")
 flags.DEFINE_integer(
     "shards", _DEFAULTS["shards"], "Record files of the largest split. 0: one for each 32 MiB of log, at least 8."

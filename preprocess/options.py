@@ -8,6 +8,8 @@ import re
 from features import names
 from features.raw_log import moments
 from features.vocabulary import OOV_DROP, OOV_MODES
+from preprocess import durations
+from preprocess.read.conversions import Window
 
 GZIP = "GZIP"
 NONE = "NONE"
@@ -58,6 +60,9 @@ class Options:
         keep_temporary: whether a failed run leaves its intermediate files.
         test_fraction: share of requests that go to the test split of a log that is not split into files.
         test_from: date or time (ISO 8601, UTC) from which on rows of such a log are the test split's; empty: by share.
+        conversion_window: length of time (7d, 36h) from a click to the last conversion that counts; empty: all do.
+        log_cut: date or time (ISO 8601, UTC) at which the log was written: later conversions cannot be in it.
+        hold_back: length of time before the cut whose impressions are left out, for a later run to use.
         seed: of the order of the requests.
         shards: record files of the largest split; 0: one for each 32 MiB of raw log, at least 8.
         block_size: bytes of input that are parsed at a time.
@@ -90,6 +95,9 @@ class Options:
     keep_temporary: bool = False
     test_fraction: float = 0.2
     test_from: str = ""
+    conversion_window: str = ""
+    log_cut: str = ""
+    hold_back: str = ""
     seed: int = 0
     shards: int = 0
     block_size: int = 24 * MIB
@@ -118,6 +126,7 @@ class Options:
             )
 
         self._check_days()
+        self._check_window()
 
     def _require_splits(self) -> None:
         if not self.splits or len({split.lower() for split in self.splits}) != len(self.splits):
@@ -140,6 +149,23 @@ class Options:
         except ValueError:
             fits = False
         self._require("test_from", fits, "a date or time such as 2026-01-07, with two --splits")
+
+    def _check_window(self) -> None:
+        for name in ("conversion_window", "hold_back"):
+            self._require(name, not getattr(self, name) or durations.is_one(getattr(self, name)), durations.ALLOWED)
+        fits = not self.log_cut or moments.is_one(self.log_cut)
+        self._require("log_cut", fits, "a date or time such as 2026-01-07 or 2026-01-07T04:00")
+        self._require("log_cut", not self.log_cut or bool(self.conversion_window), "with --conversion_window only")
+        self._require("hold_back", not self.hold_back or bool(self.log_cut), "with --log_cut only")
+
+    @property
+    def window(self) -> Window:
+        """Which conversions count."""
+        return Window(
+            durations.seconds(self.conversion_window) if self.conversion_window else None,
+            moments.of_text(self.log_cut) if self.log_cut else None,
+            durations.seconds(self.hold_back),
+        )
 
     def _check_days(self) -> None:
         self._require("count_half_life_days", self.count_half_life_days >= 0, "0 (never) or more")

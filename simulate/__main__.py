@@ -46,6 +46,11 @@ flags.DEFINE_float("drift", Calendar.drift, "With --days: how far effects turn i
 flags.DEFINE_float("item_life_days", Calendar.item_life_days, "With --days: from an item's birth to its successor's.")
 flags.DEFINE_float("user_life_days", Calendar.user_life_days, "With --days: the same of a user.")
 flags.DEFINE_float("item_share", Calendar.item_share, "With --days: variance of the interests that is the item's own.")
+flags.DEFINE_float(
+    "conversion_delay_days",
+    Calendar.conversion_delay_days,
+    "With --days: mean days from a click to its conversion; times_SPLIT.csv tells all times. 0: no times.",
+)
 flags.DEFINE_bool("overwrite", False, "Replace the log in a folder that is not empty.")
 
 OPTION_FLAGS = tuple(Options.__dataclass_fields__)

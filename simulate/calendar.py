@@ -33,6 +33,7 @@ class Calendar:
         drift: how far effects turn in a day, in radians.
         item_life_days: mean days between an item's birth and its successor's.
         user_life_days: the same of a user.
+        conversion_delay_days: mean days from a click to its conversion, distributed exponentially; 0: no times.
         item_share: part of the variance of both interests that the item itself explains.
     """
 
@@ -42,6 +43,7 @@ class Calendar:
     item_life_days: float = 10.0
     user_life_days: float = 30.0
     item_share: float = 0.15
+    conversion_delay_days: float = 0.0
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -50,6 +52,7 @@ class Calendar:
             ("item_life_days", 1, 10**6),
             ("user_life_days", 1, 10**6),
             ("item_share", 0, 0.9),
+            ("conversion_delay_days", 0, 365),
         ):
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"--{name}={getattr(self, name)}: allowed is {low:g} to {high:g}")

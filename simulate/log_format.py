@@ -20,10 +20,12 @@ from simulate.audience import History
 from simulate.catalog import Catalog
 from simulate.exposure import Requests
 from simulate.interest import Truth, log_weights
+from simulate.times import Times
 
 UNWEIGHTED = "1.0"
 COLUMN_SEPARATOR = ","
 TRUTH_HEADER = b"sample_id,p_click,p_conversion,conversion_if_clicked\n"
+TIMES_HEADER = b"sample_id,time,click_time,conversion_time\n"
 PROBABILITY_DIGITS = 9
 
 
@@ -95,6 +97,13 @@ class LogFormat:
         sample_ids = np.arange(first_id, first_id + len(truth.click))
         probabilities = [_probabilities(truth.p_click), _probabilities(truth.p_conversion)]
         return _lines([_numbers(sample_ids), *probabilities, _numbers(truth.conversion_if_clicked)])
+
+    def times_lines(self, times: Times, truth: Truth, first_id: int) -> Lines:
+        """Rows of the times file; a click or conversion that did not happen has none."""
+        sample_ids = np.arange(first_id, first_id + len(truth.click))
+        clicked = _numbers(times.click, ~truth.click).fill_null("")
+        converted = _numbers(times.conversion, ~truth.conversion).fill_null("")
+        return _lines([_numbers(sample_ids), _numbers(times.shown), clicked, converted])
 
     def _one(
         self, field: str, places: np.ndarray, present: np.ndarray, counts: np.ndarray | None = None

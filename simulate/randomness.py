@@ -80,6 +80,12 @@ def normals(random_bits: np.ndarray, index: int) -> np.ndarray:
 
 
 @functools.cache
+def exponential_table() -> np.ndarray:
+    """Quantiles of the exponential distribution of mean 1 at the middle of each part: float64 [LANES]."""
+    return np.array([round(-math.log1p(-(i + 0.5) / LANES), 6) for i in range(LANES)])
+
+
+@functools.cache
 def lognormal_table(sigma: float) -> np.ndarray:
     """Quantiles of a log-normal distribution of mean 1: float64 [LANES]."""
     return np.round(exp(sigma * normal_table() - sigma * sigma / 2), 6)

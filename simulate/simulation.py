@@ -12,10 +12,11 @@ from tqdm import tqdm
 
 from features import names
 from simulate import malformed
+from simulate import times as times_of
 from simulate.calendar import Calendar
 from simulate.exposure import Requests, World
 from simulate.interest import Interest
-from simulate.log_format import TRUTH_HEADER, Lines, LogFormat
+from simulate.log_format import TIMES_HEADER, TRUTH_HEADER, Lines, LogFormat
 from simulate.malformed import CONTEXT_ROW, IMPRESSION_ROW, Defect, Placement
 from simulate.options import Options
 from simulate.summary import Summary
@@ -181,19 +182,28 @@ class _Writer:
         common = self._open(names.common_file(split))
         truth = self._open(names.truth_file(split))
         truth.write(TRUTH_HEADER, 1)
+        times = self._open_times(split)
         summary = Summary()
         for start in range(0, requests, self._options.chunk_requests):
             stop = min(requests, start + self._options.chunk_requests)
-            self._write_chunk(split, start, stop, summary, (skeleton, common, truth))
+            self._write_chunk(split, start, stop, summary, (skeleton, common, truth, times))
             self._bar.set_postfix(split=split, impressions=summary.impressions, refresh=False)
             self._bar.update(stop - start)
         sizes = {"skeleton_bytes": skeleton.bytes, "common_bytes": common.bytes}
         return {**summary.report(), **sizes}
 
+    def _open_times(self, split: str) -> _File | None:
+        calendar = self._world.calendar
+        if calendar is None or not calendar.conversion_delay_days:
+            return None
+        times = self._open(names.times_file(split))
+        times.write(TIMES_HEADER, 1)
+        return times
+
     def _write_chunk(
-        self, split: str, start: int, stop: int, summary: Summary, files: tuple[_File, _File, _File]
+        self, split: str, start: int, stop: int, summary: Summary, files: tuple[_File, _File, _File, _File | None]
     ) -> None:
-        skeleton, common, truth_file = files
+        skeleton, common, truth_file, times_file = files
         first_id = self._world.day * SAMPLE_IDS_OF_DAY + summary.impressions + 1
         keys = self._world.context_keys(split, start, stop)
         requests = self._world.draw(split, start, stop)
@@ -203,6 +213,9 @@ class _Writer:
         context_lines = self._format.common_lines(requests, keys)
         truth_lines = self._format.truth_lines(truth, first_id)
         truth_file.write(truth_lines.data, len(truth.click))
+        if times_file is not None and self._world.calendar is not None:
+            times = times_of.draw(requests, self._options.seed, self._world.calendar)
+            times_file.write(self._format.times_lines(times, truth, first_id).data, len(truth.click))
         self._write_lines(
             skeleton, impression_lines, self._broken_impressions(split, start, requests, impression_lines)
         )

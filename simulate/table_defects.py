@@ -12,6 +12,7 @@ from simulate.malformed import BEYOND_INT64, FIRST_BROKEN_ID
 Cells = dict[str, Any]
 
 # Columns that broken rows are broken in; see `tables`.
+CLICKED_AT, CONVERTED_AT = "clicked_at", "converted_at"
 SAMPLE_ID, CLICK, CONVERSION, SHOWN_AT, WEIGHT = "sample_id", "click", "conversion", "shown_at", "weight"
 USER, HISTORY, ITEM, TITLE, PRICE, PICTURE = "101", "109_14", "205", "title", "price", "picture"
 _BOTH = (names.CSV, names.PARQUET)

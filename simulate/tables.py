@@ -3,14 +3,16 @@
     python -m simulate --output_dir=LOG --requests=300 --test_requests=100
     python -m simulate.tables --input_dir=LOG --output_dir=TABLES [--form=csv] [--malformed=5]
 
-Beside the fields of Ali-CCP a row has what such logs have and Ali-CCP lacks: a time, a weight, a title of words with
-quotes and commas, a price and a vector. With --malformed it has broken rows of each kind that a table can have, and
+Beside the fields of Ali-CCP a row has what such logs have and Ali-CCP lacks: a time (of a log with
+--conversion_delay_days also those of click and conversion), a weight, a title of words with quotes and commas, a price
+and a vector. With --malformed it has broken rows of each kind that a table can have, and
 malformed.json lists them.
 """
 
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import itertools
 import json
@@ -30,7 +32,9 @@ from simulate import table_defects
 from simulate.simulation import MALFORMED_FILE
 from simulate.table_defects import (
     CLICK,
+    CLICKED_AT,
     CONVERSION,
+    CONVERTED_AT,
     ITEM,
     PICTURE,
     PRICE,
@@ -54,14 +58,16 @@ _PAIR = ("value", "weight")
 Broken = dict[str, Any]
 
 
-def schema() -> Schema:
-    """Of the tables."""
+def schema(with_times: bool = False) -> Schema:
+    """Of the tables; with the times of clicks and conversions where the log has them."""
     more = (
         Field(TITLE, "item", "impression", "one", "string"),
         Field(PRICE, "item", "impression", "one", "number", scale="standard"),
         Field(PICTURE, "item", "impression", "one", "vector", size=3),
     )
     named = Columns(CLICK, CONVERSION, VISIT, SAMPLE_ID, weight=WEIGHT, time=SHOWN_AT)
+    if with_times:
+        named = dataclasses.replace(named, click_time=CLICKED_AT, conversion_time=CONVERTED_AT)
     return Schema("tables", (*schema_file.load(names.ALICCP).fields, *more), named)
 
 
@@ -86,7 +92,7 @@ def write(log: str, output_dir: str, form: str, malformed: int = 0) -> list[Brok
         rows = _with_broken(_rows(log, split), form, malformed)
         path = os.path.join(output_dir, f"{split}.{form}")
         listed += (_write_csv if form == names.CSV else _write_parquet)(rows, path)
-    _write_text(output_dir, names.SCHEMA_FILE, schema_file.dump(schema()))
+    _write_text(output_dir, names.SCHEMA_FILE, schema_file.dump(schema(_has_times(log))))
     if malformed:
         _write_text(output_dir, MALFORMED_FILE, json.dumps(listed, indent=1) + "\n")
     return listed
@@ -101,14 +107,17 @@ def _rows(log: str, split: str) -> Iterator[list[Cells]]:
     """Cells of the rows of each request."""
     aliccp = schema_file.load(names.ALICCP)
     labels = _labels(os.path.join(log, names.skeleton_file(split)))
+    times = _times(log, split)
     for number, request in enumerate(raw_requests.read(log, split, aliccp, names.ALICCP)):
         context = {field.name: _value(field, request.context) for field in aliccp.context_fields}
         yield [
             {
-                VISIT: f"v{number}",
+                # Unlike those of other days.
+                VISIT: f"v{request.sample_ids[0]}",
                 SAMPLE_ID: sample_id,
                 **dict(zip((CLICK, CONVERSION), next(labels), strict=True)),
                 SHOWN_AT: _FIRST_SECOND + number * _SECONDS_A_REQUEST,
+                **next(times),
                 WEIGHT: 1.0 + number % 2,
                 **context,
                 **_impression(aliccp, request, place),
@@ -122,6 +131,21 @@ def _labels(path: str) -> Iterator[tuple[int, int]]:
         for line in file:
             _, click, conversion, _ = line.split(",", 3)
             yield int(click), int(conversion)
+
+
+def _has_times(log: str) -> bool:
+    return os.path.exists(os.path.join(log, names.times_file(names.TRAIN)))
+
+
+def _times(log: str, split: str) -> Iterator[Cells]:
+    """The times of each impression; nothing where the log tells none."""
+    if not _has_times(log):
+        yield from itertools.repeat({})
+    with open(os.path.join(log, names.times_file(split)), encoding="utf-8") as file:
+        for _, *times in itertools.islice(csv.reader(file), 1, None):
+            yield dict(
+                zip((SHOWN_AT, CLICKED_AT, CONVERTED_AT), (int(time) if time else None for time in times), strict=True)
+            )
 
 
 def _impression(aliccp: Schema, request: RawRequest, place: int) -> Cells:
@@ -217,6 +241,7 @@ def _write_parquet(rows: Iterator[tuple[Cells, Defect | None]], path: str) -> li
 def _arrow_schema(columns: list[str]) -> pa.Schema:
     fields = schema().by_name
     others = {VISIT: pa.string(), SHOWN_AT: pa.int64(), WEIGHT: pa.float64(), TITLE: pa.binary(), PRICE: pa.float64()}
+    others |= {CLICKED_AT: pa.int64(), CONVERTED_AT: pa.int64()}
     others |= {ITEM: pa.float64(), PICTURE: pa.list_(pa.float32())}
     return pa.schema([(name, others.get(name) or _arrow_type(fields.get(name))) for name in columns])
 

@@ -88,11 +88,11 @@ def check_number(kind: pa.DataType, source: str, column: str, purpose: str) -> N
         )
 
 
-def check_time(kind: pa.DataType, source: str, column: str) -> None:
+def check_time(kind: pa.DataType, source: str, column: str, purpose: str = "time") -> None:
     """Raises ColumnTypeError where the column does not say when: a time of day does not say of which day."""
     if not (_is_plain(kind) or is_moment(plain(kind))) or pa.types.is_time(plain(kind)):
         raise ColumnTypeError(
-            f"{source}: column {column} is {_text(kind)}; columns: time cannot be read of it: "
+            f"{source}: column {column} is {_text(kind)}; columns: {purpose} cannot be read of it: "
             "name a column of timestamps, dates, ISO texts or epoch numbers"
         )
 

@@ -47,6 +47,15 @@ def of_text(text: str) -> int:
     return int(zoned.timestamp() // 1)
 
 
+def is_one(text: str) -> bool:
+    """Whether `of_text` reads it."""
+    try:
+        of_text(text)
+    except (ValueError, OverflowError):
+        return False
+    return True
+
+
 def day_text(day: int) -> str:
     """ISO date of a number of days since 1970."""
     return str(np.datetime64(day, "D"))

@@ -42,6 +42,8 @@ class RawTable:
         weight: float32 [rows]; None where the schema names no column, or labels were not asked for.
         user: words, binary [rows], empty for none; likewise.
         time: seconds since 1970, int64 [rows]; likewise.
+        click_time: the same of clicks, 0 in other rows.
+        conversion_time: the same of conversions.
         run: of each row, int64 [rows]: rows of a run have equal context cells, which were read once; None: each was.
     """
 
@@ -54,6 +56,8 @@ class RawTable:
     weight: np.ndarray | None = None
     user: pa.Array | None = None
     time: np.ndarray | None = None
+    click_time: np.ndarray | None = None
+    conversion_time: np.ndarray | None = None
     run: np.ndarray | None = None
 
     def of_rows(self, by_context: np.ndarray) -> np.ndarray:
@@ -104,8 +108,9 @@ def check_types(kinds: Mapping[str, pa.DataType], schema: Schema, source: str, w
             arrow_types.check_plain(kinds[named.user], source, named.user, "user")
         if named.weight:
             arrow_types.check_number(kinds[named.weight], source, named.weight, "weight")
-        if named.time:
-            arrow_types.check_time(kinds[named.time], source, named.time)
+        for purpose in ("time", "click_time", "conversion_time"):
+            if column := getattr(named, purpose):
+                arrow_types.check_time(kinds[column], source, column, purpose)
     for field in schema.fields:
         for column in field.columns:
             arrow_types.check_field(kinds[column], field, source, column)
@@ -140,9 +145,19 @@ class _TableReader:
             fields[field.name] = columns.read(contexts if field.is_context else self._cells, field)
             for column, reasons in fields[field.name].reasons.items():
                 self._note(reasons if run is None or not field.is_context else reasons[run], column)
-        weight, user, time = (self._weights(), self._users(), self._times()) if with_labels else (None, None, None)
-        sample_id, request = self._sample_ids(), self._request()
-        return RawTable(fields, sample_id, request, click, conversion, self._defects, weight, user, time, run)
+        found = RawTable(fields, self._sample_ids(), self._request(), click, conversion, self._defects, run=run)
+        if click is not None and conversion is not None:
+            click_time, conversion_time = self._times_of_labels(click, conversion)
+            found = dataclasses.replace(
+                found,
+                weight=self._weights(),
+                user=self._users(),
+                time=self._times(),
+                click_time=click_time,
+                conversion_time=conversion_time,
+            )
+        # Noted by what was read last, too.
+        return dataclasses.replace(found, defects=self._defects)
 
     def _runs(self) -> np.ndarray | None:
         columns_of_contexts = self._context_columns()
@@ -209,6 +224,30 @@ class _TableReader:
         found = moments.seconds(self._cells[column])
         self._note(found.reasons, column)
         return found.values
+
+    def _times_of_labels(
+        self, click: np.ndarray, conversion: np.ndarray
+    ) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """When each click and each conversion happened; no conversion comes before its click."""
+        named = self._schema.columns
+        if not named.click_time or not named.conversion_time:
+            return None, None
+        clicked, no_click = self._moments_where(click > 0, named.click_time)
+        both = (click > 0) & (conversion > 0)
+        converted, no_conversion = self._moments_where(both, named.conversion_time)
+        timed = both & (no_click == FINE) & (no_conversion == FINE)
+        no_conversion[timed & (converted < clicked)] = _INDEX[reject_reasons.BAD_TIME]
+        self._note(no_click, named.click_time)
+        self._note(no_conversion, named.conversion_time)
+        return clicked, converted
+
+    def _moments_where(self, chosen: np.ndarray, column: str) -> tuple[np.ndarray, np.ndarray]:
+        """Seconds and reasons of the chosen rows: int64 and uint8 [rows], of others 0 and FINE."""
+        places = np.flatnonzero(chosen)
+        found = moments.seconds(self._cells[column].take(pa.array(places)))
+        values, reasons = np.zeros(self._size, np.int64), np.full(self._size, FINE, np.uint8)
+        values[places], reasons[places] = found.values, found.reasons
+        return values, reasons
 
     def _sample_ids(self) -> np.ndarray | None:
         column = self._schema.columns.sample_id

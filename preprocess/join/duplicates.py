@@ -36,6 +36,7 @@ class ParsedLog:
         unknown: features of fields that the schema does not have, by name.
         numbers: histogram of each number field's values in the train split.
         days: as of a block, ascending.
+        conversions: as of a block.
     """
 
     read: int
@@ -43,6 +44,7 @@ class ParsedLog:
     unknown: Counter[str]
     numbers: dict[str, quantiles.Histogram]
     days: np.ndarray
+    conversions: Counter[str]
 
 
 def plan_search(job: Job, parsed: Sequence[list[ParsedBlock]]) -> list[int]:
@@ -67,6 +69,7 @@ def _together(found: Sequence[ParsedBlock]) -> ParsedLog:
         unknown=sum((block.unknown for block in found), Counter()),
         numbers={name: quantiles.merge(parts) for name, parts in histograms.items()},
         days=_days_together([block.days for block in found]),
+        conversions=sum((block.conversions for block in found), Counter()),
     )
 
 

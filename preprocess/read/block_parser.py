@@ -38,6 +38,7 @@ class ParsedBlock:
         sample_ids: smallest and largest sample id and whether they ascend; None without impressions.
         numbers: histogram of each number field's values in the train split.
         keys: some of its distinct keys, int64 [n].
+        conversions: what the conversion window made of them.
         days: a row for each day: its number since 1970, impressions, clicks, conversions and, where they have weights,
             the sums of those: float64 [days, 4 or 7]; none where the schema names no time.
     """
@@ -52,6 +53,7 @@ class ParsedBlock:
     numbers: dict[str, quantiles.Histogram]
     keys: np.ndarray
     days: np.ndarray
+    conversions: Counter[str]
 
 
 def parse_block(job: Job, block: Block, inbox: Inbox, outbox: Outbox) -> list[ParsedBlock]:
@@ -74,7 +76,7 @@ def _aliccp_pieces(job: Job, block: Block, file: InputFile) -> Iterator[Parsed]:
 
 def _table_pieces(job: Job, block: Block, file: InputFile) -> Iterator[Parsed]:
     for batch in TableReader(file, job.schema, job.options.block_size).batches(block):
-        yield table_rows.parse(batch, block.file_index, job.schema, job.partitions.test_from)
+        yield table_rows.parse(batch, block.file_index, job.schema, job.partitions.test_from, job.options.window)
 
 
 def _send(job: Job, block: Block, number: int, parsed: Parsed, outbox: Outbox) -> ParsedBlock:
@@ -100,6 +102,7 @@ def _send(job: Job, block: Block, number: int, parsed: Parsed, outbox: Outbox) -
         numbers=_histograms(job, parsed, split),
         keys=np.concatenate([np.empty(0, np.int64), *samples]),
         days=_by_day(parsed.impressions),
+        conversions=parsed.conversions,
     )
 
 

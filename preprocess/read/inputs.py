@@ -28,6 +28,7 @@ def find(options: Options, schema: Schema) -> tuple[list[InputFile], list[str]]:
         _check_ids_alone(options, schema)
     files, not_read = log_files.find(options.input_dir, options.splits, options.input_format)
     _check_test_from(options, schema, files)
+    _check_window(options, schema)
     if options.input_format != names.ALICCP:
         files = [log_files.described(file, schema) if file.is_read else file for file in files]
         if not any(file.columns for file in files):
@@ -49,6 +50,19 @@ def _check_test_from(options: Options, schema: Schema, files: list[InputFile]) -
             f"--test_from={options.test_from}: {named[0]} is named for a split already; leave --test_from away, or "
             "rename the files"
         )
+
+
+def _check_window(options: Options, schema: Schema) -> None:
+    """Conversions can be told by their times only where rows have them."""
+    for flag, purpose, needed in (
+        ("conversion_window", "click_time", "click_time: COLUMN, conversion_time: COLUMN"),
+        ("hold_back", "time", "time: COLUMN"),
+    ):
+        if getattr(options, flag) and (not getattr(schema.columns, purpose) or options.input_format == names.ALICCP):
+            raise InputError(
+                f"--{flag}={getattr(options, flag)}: --schema={options.schema} does not name the times that it needs; "
+                f"give it columns: {{{needed}}}, in a log of CSV or Parquet"
+            )
 
 
 def _check_ids_alone(options: Options, schema: Schema) -> None:

@@ -20,6 +20,7 @@ class Parsed:
         rejects: rows that are not used.
         read: number of rows of the block, rejected ones included.
         unknown: number of features of each field that the schema does not have.
+        conversions: what the conversion window made of them, by the names of `conversions`.
         numbers: of each impression, by name of a number field whose quantiles are wanted: float32, NaN for none.
     """
 
@@ -29,3 +30,4 @@ class Parsed:
     read: int
     unknown: Counter[str] = dataclasses.field(default_factory=Counter)
     numbers: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    conversions: Counter[str] = dataclasses.field(default_factory=Counter)

@@ -17,20 +17,23 @@ from features.raw_log.table import RawTable
 from features.schema import ID, STANDARD, STRING, Field, Schema
 from preprocess.columns import ragged, rows
 from preprocess.columns.rows import Rejects, Rows
+from preprocess.read.conversions import EVERY_CONVERSION, HELD_BACK, Window
 from preprocess.read.parsed import Parsed
 
 # Tells the same value at two places of a list apart.
 _PLACE_STEP = np.int64(0x243F6A8885A308D3)
 
 
-def parse(batch: Batch, file_index: int, schema: Schema, test_from: int | None = None) -> Parsed:
+def parse(
+    batch: Batch, file_index: int, schema: Schema, test_from: int | None = None, window: Window = EVERY_CONVERSION
+) -> Parsed:
     """Rows of a batch. Of rows from the time `test_from` on, which may be of another split, contexts are kept apart."""
     places = row_places.place_of(file_index, batch.offsets)
     faulty = np.array(list(batch.faults), np.int64)
     faults = Rejects(places[faulty], np.array(list(batch.faults.values()), np.uint8))
-    parsed = _TableParser(batch.table, places[batch.cut], schema).parse(test_from)
+    parsed = _TableParser(batch.table, places[batch.cut], schema).parse(test_from, window)
     rejects = rows.merge_rejects([faults, parsed.rejects])
-    return Parsed(parsed.contexts, parsed.impressions, rejects, len(places), numbers=parsed.numbers)
+    return dataclasses.replace(parsed, rejects=rejects, read=len(places))
 
 
 class _TableParser:
@@ -40,11 +43,15 @@ class _TableParser:
         self._schema = schema
         self._keys = {field.name: _keys(field, found.fields[field.name]) for field in schema.fields}
 
-    def parse(self, test_from: int | None) -> Parsed:
-        good = self._table.defects == table.NO_DEFECT
-        bad = np.flatnonzero(~good)
+    def parse(self, test_from: int | None, window: Window) -> Parsed:
+        fine = self._table.defects == table.NO_DEFECT
+        bad = np.flatnonzero(~fine)
         rejects = Rejects(self._places[bad], *table.reason_and_column(self._table.defects[bad]))
-        request, columns = self._request(), {**self._labels(), **self._digests()}
+        held_back = window.held_back(self._table)
+        good = fine & ~held_back
+        conversion, conversions = window.judge(self._table, good)
+        conversions[HELD_BACK] += int((fine & held_back).sum())
+        request, columns = self._request(), {**self._labels(conversion), **self._digests()}
         impressions = self._features(self._schema.impression_fields, len(self._places))
         impressions = dataclasses.replace(impressions, columns=columns, request=request)
         told_apart = [columns[name] for name in (rows.DIGEST_HIGH, rows.DIGEST_LOW)]
@@ -52,20 +59,20 @@ class _TableParser:
             told_apart.append(self._table.time >= test_from)
         first = _first_of_each(request, told_apart, good)
         contexts = self._contexts(columns, request, first)
-        if len(bad):
+        if not good.all():
             impressions = impressions.take(np.flatnonzero(good))
         numbers = {
             field.name: self._number_of_each(field)[good]
             for field in self._schema.fields
             if field.quantiles or field.scale == STANDARD
         }
-        return Parsed(contexts, impressions, rejects, len(self._places), numbers=numbers)
+        return Parsed(contexts, impressions, rejects, len(self._places), numbers=numbers, conversions=+conversions)
 
-    def _labels(self) -> rows.Arrays:
+    def _labels(self, conversion: np.ndarray) -> rows.Arrays:
         found = self._table
-        assert found.click is not None and found.conversion is not None
+        assert found.click is not None
         sample_id = self._places if found.sample_id is None else found.sample_id
-        labels = {rows.CLICK: found.click, rows.CONVERSION: found.conversion}
+        labels = {rows.CLICK: found.click, rows.CONVERSION: conversion}
         if found.weight is not None:
             labels[rows.WEIGHT] = found.weight
         if found.user is not None:

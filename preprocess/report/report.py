@@ -23,6 +23,7 @@ from preprocess.join import duplicates, partition_joiner
 from preprocess.join.duplicates import ParsedLog
 from preprocess.join.partition_joiner import JoinedPartition
 from preprocess.options import MIB, Options
+from preprocess.read import conversions
 from preprocess.report import report_page, verdict
 from preprocess.vocabulary_builder import CountedRange
 from preprocess.write import rejected_writer
@@ -52,6 +53,7 @@ class Report:
         previous: what changed against the day before, and warnings (`generations.compare`).
         seconds: of the whole job so far, and of each step.
         days: impressions, clicks, conversions and rates by ISO date, where the schema names a time.
+        conversions: with --conversion_window: what was counted, and the share of clicks whose window was still open.
         faults: why nothing can be learnt of the output.
         warnings: what else is unlikely to be meant.
     """
@@ -66,6 +68,7 @@ class Report:
     previous: dict[str, Any]
     seconds: dict[str, float]
     days: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    conversions: dict[str, Any] = dataclasses.field(default_factory=dict)
     faults: list[str] = dataclasses.field(default_factory=list)
     warnings: list[str] = dataclasses.field(default_factory=list)
 
@@ -106,6 +109,7 @@ def collect(job: Job, started: float) -> Report:
         previous=compare.compare(job, splits, fields),
         seconds=_seconds(job, started),
         days=_days(parsed.days),
+        conversions=_conversions(job.options, parsed.conversions),
     )
     return dataclasses.replace(
         made, faults=verdict.faults(made.splits, job), warnings=verdict.warnings(made.splits, made.fields, job)
@@ -121,6 +125,17 @@ def _days(counted: np.ndarray) -> dict[str, dict[str, Any]]:
             **({"weighted": {**dict(zip(_COUNTED, sums[3:], strict=True)), **_rates(sums[3:])}} if sums[3:] else {}),
         }
         for day, *sums in counted.tolist()
+    }
+
+
+def _conversions(options: Options, counted: Counter[str]) -> dict[str, Any]:
+    if not options.conversion_window:
+        return {}
+    names_ = (conversions.CLICKS, conversions.OPEN, conversions.WAITING, conversions.LATE, conversions.AFTER_CUT)
+    return {
+        **{name: getattr(options, name) for name in ("conversion_window", "log_cut", "hold_back")},
+        **{name: counted[name] for name in (*names_, conversions.HELD_BACK)},
+        "open_share": counted[conversions.OPEN] / max(counted[conversions.CLICKS], 1),
     }
 
 
@@ -235,6 +250,8 @@ def summary(report: Report) -> str:
         each = found["bytes"] / max(found["impressions"], 1)
         lines.append(f"{split}: {numbers}; {found['bytes'] / MIB:,.1f} MiB, {each:.1f} bytes per impression")
     lines.append(_ids(report))
+    if report.conversions:
+        lines.append(describe_conversions(report.conversions))
     lines += [f"warning: {text}" for text in report.previous["warnings"]]
     lines.append(f"rejected: {sum(report.rejected.values()):,} rows {_by_reason(report)}".rstrip())
     lines += _commonest(report)
@@ -253,6 +270,19 @@ def _ids(report: Report) -> str:
             f"{made['evicted']:,} evicted; {made['pending']:,} keys are not frequent enough yet"
         )
     return f"ids kept: {kept:,}" + (f" of {ids:,}" if ids is not None else "")
+
+
+def describe_conversions(found: dict[str, Any]) -> str:
+    """A line about the conversion window, of `Report.conversions`."""
+    late = found[conversions.LATE]
+    line = f"conversions count within {found['conversion_window']} of the click: {late:,} came later"
+    if not found["log_cut"]:
+        return line
+    return (
+        f"{line}, {found[conversions.AFTER_CUT]:,} after {found['log_cut']}; of {found[conversions.CLICKS]:,} clicks "
+        f"{found['open_share']:.1%} were still open then, {found[conversions.WAITING]:,} of them without conversion; "
+        f"{found[conversions.HELD_BACK]:,} impressions held back"
+    )
 
 
 def _by_reason(report: Report) -> str:
@@ -294,12 +324,6 @@ def _about_files(report: Report) -> list[str]:
     if not report.input["is_split"] and len(report.splits) > 1:
         lines.append(f"no file is named for {' or '.join(report.splits)}: each request fell to one by its key")
     return lines
-
-    lines += [
-        f"  {sample['file']} at {sample['offset']}: {sample['reason']}: {sample['row']!r:.200}"
-        for sample in report.samples[:5]
-    ]
-    return "\n".join(lines)
 
 
 def describe_faults(report: Report, folder: str) -> str:

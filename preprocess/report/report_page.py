@@ -30,6 +30,7 @@ def page(report: dict[str, Any]) -> str:
         ("Splits", _splits(report)),
         ("Against the day before", _previous(report)),
         ("Labels", _labels(report)),
+        ("Conversion window", _conversions(report)),
         ("By day", _days(report)),
         ("How often ids occur", _frequencies(report)),
         ("Ids kept and dropped, by field", _kept(report)),
@@ -135,6 +136,11 @@ def _days(report: dict[str, Any]) -> str:
         for row, found in zip(rows, days.values(), strict=True):
             row += [f"{found['weighted']['impressions']:,.6g}", *_weighted_rates(found["weighted"])]
     return _table(head, rows) if rows else ""
+
+
+def _conversions(report: dict[str, Any]) -> str:
+    rows = [[name.replace("_", " "), str(value)] for name, value in report["conversions"].items()]
+    return _table(["", ""], rows) if rows else ""
 
 
 def _weighted_rates(found: dict[str, float]) -> list[str]:

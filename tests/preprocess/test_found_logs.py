@@ -431,3 +431,111 @@ def test_splitting_by_time_needs_times_and_one_log(tmp_path, schema, files, mess
         run(tmp_path, test_from="2026-01-07")
     with pytest.raises(ValueError, match="--test_from=soon: allowed is a date"):
         run(tmp_path, test_from="soon")
+
+
+BOUGHT_AT = """
+name: t
+columns: {click: click, conversion: buy, time: at, click_time: clicked_at, conversion_time: bought_at}
+fields:
+  - {name: user, group: user, side: context, kind: one, type: id}
+  - {name: item, group: item, side: impression, kind: one, type: id}
+"""
+BOUGHT_HEADER = "user,item,click,buy,at,clicked_at,bought_at\n"
+# What came how late after a click of that day: (day of the click, hours to the conversion; None: none).
+CLICKS = [(1, 1), (1, 47), (1, 49), (2, 30), (3, 40), (3, None), (4, 1), (4, 25), (4, None)]
+
+
+def bought(clicks=CLICKS):
+    lines = []
+    for number, (day, hours) in enumerate(clicks):
+        click = np.datetime64(f"2026-01-0{day}T12", "s")
+        conversion = "" if hours is None else str(click + np.timedelta64(hours, "h"))
+        lines.append(f"{number},{number},1,{0 if hours is None else 1},{click},{click},{conversion}\n")
+        lines.append(f"{number},{number + 50},0,0,{click},never,\n")
+    return BOUGHT_HEADER + "".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("settings", "impressions", "conversions", "told"),
+    [
+        # All of the log.
+        ({}, 18, 7, None),
+        # That of 49 hours is late.
+        ({"conversion_window": "2d"}, 18, 6, {"late_conversions": 1, "open_clicks": 0}),
+        # Written at noon of the 5th, so that of 25 hours is not in it; windows of clicks from the 3rd on are open.
+        (
+            {"conversion_window": "48h", "log_cut": "2026-01-05T12:00"},
+            18,
+            5,
+            {
+                "late_conversions": 1,
+                "conversions_after_cut": 1,
+                "open_clicks": 5,
+                "open_clicks_without_conversion": 3,
+                "open_share": 5 / 9,
+            },
+        ),
+        # Without the impressions of the last two days none is open.
+        (
+            {"conversion_window": "2d", "log_cut": "2026-01-05T12:00", "hold_back": "2d"},
+            8,
+            3,
+            {"open_clicks": 0, "held_back_impressions": 10, "clicks": 4},
+        ),
+    ],
+)
+@pytest.mark.parametrize("input_format", [names.CSV, names.PARQUET])
+def test_a_conversion_counts_within_its_window(tmp_path, input_format, settings, impressions, conversions, told):
+    text = bought()
+    if input_format == names.PARQUET:
+        rows = [line.split(",") for line in text.splitlines()]
+        columns = dict(zip(rows[0], zip(*rows[1:], strict=True), strict=True))
+        whole = {name: list(map(int, columns[name])) for name in ("user", "item", "click", "buy")}
+        times = {
+            name: pa.array([value if value[:1] == "2" else None for value in columns[name]]).cast(pa.timestamp("ms"))
+            for name in ("at", "clicked_at", "bought_at")
+        }
+        text = pa.table(whole | times)
+    write(tmp_path, {f"log.{input_format}": text}, BOUGHT_AT)
+    found = run(tmp_path, input_format, test_fraction=0.0, splits=("train",), **settings)
+    assert found.rejected == {}
+    assert (found.splits["train"]["impressions"], found.splits["train"]["conversions"]) == (impressions, conversions)
+    assert found.conversions == {} if told is None else told.items() <= found.conversions.items()
+    page = (tmp_path / "out" / "report" / "report.html").read_text()
+    assert ("Conversion window" in page) == (told is not None)
+
+
+def test_a_conversion_is_not_before_its_click_nor_without_time(tmp_path):
+    rows = "1,1,1,1,2026-01-01,2026-01-02,2026-01-01\n2,2,1,1,2026-01-01,2026-01-02,\n3,3,1,0,2026-01-01,soon,\n"
+    write(tmp_path, {"log.csv": bought() + rows}, BOUGHT_AT)
+    found = run(tmp_path, max_rejected=1.0, splits=("train",), test_fraction=0.0)
+    assert found.rejected == {"bad_time": 3}
+    assert [sample["column"] for sample in found.samples] == ["bought_at", "bought_at", "clicked_at"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"conversion_window": "7"}, "--conversion_window=7: allowed is a number and s, m, h or d, such as 7d or 36h"),
+        ({"conversion_window": "7d", "log_cut": "soon"}, "--log_cut=soon: allowed is a date or time"),
+        ({"log_cut": "2026-01-07"}, "--log_cut=2026-01-07: allowed is with --conversion_window only"),
+        ({"conversion_window": "7d", "hold_back": "2d"}, "--hold_back=2d: allowed is with --log_cut only"),
+        ({"conversion_window": "7d"}, "give it columns: {click_time: COLUMN, conversion_time: COLUMN}"),
+    ],
+)
+def test_a_window_needs_its_times(tmp_path, settings, message):
+    write(tmp_path, {"log.csv": HEADER + "1,3,1,1\n2,4,0,0\n"})
+    with pytest.raises(ValueError, match=re.escape(message)):
+        run(tmp_path, **settings)
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ("conversion_time: at", "click_time and conversion_time: a window is from one to the other, so give both"),
+        ("click_time: user, conversion_time: at", "field user reads column user, which is a label, its time"),
+    ],
+)
+def test_times_of_labels_are_no_features(columns, message):
+    with pytest.raises(ValueError, match=message):
+        schema_file.parse(SCHEMA.replace("conversion: buy", f"conversion: buy, {columns}"), "t.yaml")

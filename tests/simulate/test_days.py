@@ -1,3 +1,4 @@
+import csv
 import itertools
 import math
 
@@ -6,6 +7,9 @@ import pytest
 from raw_log import Log
 
 from features import names
+from preprocess import command, file_steps
+from preprocess.options import Options as JobOptions
+from simulate import tables
 from simulate.calendar import GENERATIONS, Calendar, holders
 from simulate.catalog import Catalog
 from simulate.exposure import World
@@ -95,3 +99,55 @@ def test_wrong_parameters_are_named(wrong):
     name = list(wrong)[-1]
     with pytest.raises(ValueError, match=f"--{name}={wrong[name]}: allowed is"):
         Calendar(**wrong)
+
+
+@pytest.fixture(scope="module")
+def delayed(tmp_path_factory):
+    """Two days whose conversions come late, and what the times files of the train splits tell."""
+    folder = tmp_path_factory.mktemp("delayed") / "log"
+    options = Options(requests=60, test_requests=5, seed=3, history_scale=0.01, click_rate=0.3, conversion_rate=0.4)
+    simulate_days(options, Calendar(days=2, conversion_delay_days=1.5), str(folder))
+    times = []
+    for day in sorted(folder.glob("2026*")):
+        with open(day / names.times_file("train"), encoding="utf-8") as file:
+            times += [{key: int(value or -1) for key, value in row.items()} for row in csv.DictReader(file)]
+    return folder, times
+
+
+def test_conversions_come_late(delayed, tmp_path):
+    folder, times = delayed
+    delays = [row["conversion_time"] - row["click_time"] for row in times if row["conversion_time"] >= 0]
+    assert len(delays) > 300 and np.mean(delays) / 86400 == pytest.approx(1.5, rel=0.15)
+    assert all(row["click_time"] == -1 or 0 < row["click_time"] - row["time"] <= 60 for row in times)
+    dates = {str(np.datetime64(row["time"], "s"))[:10] for row in times}
+    assert {"2026-01-01", "2026-01-02"} <= dates <= {"2026-01-01", "2026-01-02", "2026-01-03"}
+    # All else is as without delays.
+    options = Options(requests=60, test_requests=5, seed=3, history_scale=0.01, click_rate=0.3, conversion_rate=0.4)
+    simulate_days(options, Calendar(days=1), str(tmp_path))
+    for name in (names.skeleton_file("train"), names.truth_file("test")):
+        assert Log(str(tmp_path / "2026-01-01")).data(name) == Log(str(folder / "2026-01-01")).data(name)
+
+
+def test_the_window_sees_what_a_log_that_was_cut_would_hold(delayed, tmp_path):
+    folder, times = delayed
+    for day in ("2026-01-01", "2026-01-02"):
+        tables.write(str(folder / day), str(tmp_path / day), names.PARQUET)
+    cut, window = int(np.datetime64("2026-01-03", "s").astype(int)), 2 * 86400
+    options = JobOptions(
+        ",".join(str(tmp_path / day) for day in ("2026-01-01", "2026-01-02")),
+        str(tmp_path / "out"),
+        names.PARQUET,
+        str(tmp_path / "2026-01-01" / names.SCHEMA_FILE),
+        keep_useless=True,
+        conversion_window="2d",
+        log_cut="2026-01-03",
+    )
+    found = command.run(options, execute=file_steps.run_in_process)
+    shown = [row for row in times if row["time"] < cut]
+    counts = [row for row in shown if 0 <= row["conversion_time"] < min(cut, row["click_time"] + window + 1)]
+    assert found.rejected == {}
+    assert found.splits["train"]["impressions"] == len(shown)
+    assert found.splits["train"]["conversions"] == len(counts)
+    clicks = [row for row in shown if row["click_time"] >= 0]
+    assert found.conversions["open_share"] > 0.9 and found.conversions["clicks"] >= len(clicks)
+    assert found.conversions["held_back_impressions"] >= len(times) - len(shown)
