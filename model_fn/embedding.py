@@ -107,7 +107,8 @@ def _device(settings: Hyperparameters, training: bool) -> contextlib.AbstractCon
 
 def _rows(table: tf.Variable, ids: tf.Tensor) -> tf.Tensor:
     if isinstance(table, tf.Variable):
-        return tf.gather(table, ids)
+        # Of a served model the table may be of float16.
+        return tf.cast(tf.gather(table, ids), tf.float32)
     return tf.compat.v1.nn.embedding_lookup(list(table), ids, partition_strategy="div")
 
 

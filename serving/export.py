@@ -7,6 +7,8 @@ import os
 import re
 import time
 import uuid
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -18,10 +20,11 @@ from features.raw_requests import RawRequest
 from features.schema import Schema
 from features.vocabulary import Vocabulary
 from model_fn import network
+from model_fn.embedding import TABLE
 from model_fn.hyperparameters import Hyperparameters
 from serving import check, sample_request, saved_model_files, warm_up
 from serving.answers import Scores
-from serving.export_options import DEFAULTS, ExportOptions
+from serving.export_options import DEFAULTS, FLOAT32, ExportOptions
 from serving.graph import receivers, remap
 from serving.graph.graph_vocabulary import GraphVocabulary
 from serving.graph.raw_columns import RawCall
@@ -72,7 +75,9 @@ def export_saved_model(
     tf.io.gfile.makedirs(export_dir_base)
     try:
         request = sample_request.choose(vocabulary_dir, known.schema, options.sample_request)
-        scores = _write_saved_model(temporary, checkpoint_path, known, vocabulary_dir, hyperparameters, request)
+        scores = _write_saved_model(
+            temporary, checkpoint_path, known, vocabulary_dir, hyperparameters, request, options.table_precision
+        )
         _write_extra_files(temporary, vocabulary_dir, hyperparameters)
         sample_request.write(temporary, Sample(request, scores))
         warm_up.write(temporary, request, known.schema, options.warm_up)
@@ -105,12 +110,14 @@ def _write_saved_model(
     vocabulary_dir: str,
     hyperparameters: Hyperparameters,
     request: RawRequest,
+    table_precision: str,
 ) -> Scores:
-    """Writes graph and weights; returns the scores that the checkpoint gives a request."""
+    """Writes graph and weights; returns the scores that they give a request."""
     # An exporter runs beside training: it must not take the memory of the GPU.
     config = v1.ConfigProto(device_count={"GPU": 0})
     with tf.Graph().as_default() as graph, v1.Session(graph=graph, config=config) as session:
-        model = _Model(known.schema, GraphVocabulary(known, vocabulary_dir), known.size, hyperparameters)
+        table = tf.as_dtype(table_precision)
+        model = _Model(known.schema, GraphVocabulary(known, vocabulary_dir), known.size, hyperparameters, table)
         signatures = {
             saved_model_files.SHARED_CONTEXT: _shared_context_signature(model),
             **_examples_signatures(model),
@@ -145,13 +152,22 @@ class _Model:
     vocabulary: GraphVocabulary
     vocabulary_size: int
     hyperparameters: Hyperparameters
+    table: tf.DType
 
     def scores(self, call: RawCall) -> dict[str, tf.Tensor]:
         """Scores of a call's impressions: float32 [impressions] each."""
         features = remap.features_of(call, self.vocabulary)
-        with v1.variable_scope(v1.get_variable_scope(), reuse=v1.AUTO_REUSE):
+        with v1.variable_scope(v1.get_variable_scope(), reuse=v1.AUTO_REUSE, custom_getter=self._get_variable):
             found = network.logits(features, self.schema, self.vocabulary_size, self.hyperparameters, False)
             return network.scores(found, self.hyperparameters.negative_sampling_rate)
+
+    def _get_variable(self, getter: Callable[..., tf.Variable], name: str, **settings: Any) -> tf.Variable:
+        own = {"dtype": self.table, "initializer": v1.zeros_initializer()} if _is_table(name) else {}
+        return getter(name, **settings | own)
+
+
+def _is_table(name: str) -> bool:
+    return name.rpartition("/")[2] == TABLE
 
 
 def _shared_context_signature(model: _Model) -> SignatureDef:
@@ -203,7 +219,21 @@ def _restore(session: tf.compat.v1.Session, checkpoint_path: str) -> None:
             f"{checkpoint_path} is not of this model: it should have {'; '.join(wrong)}. "
             "Export with the hyperparameters and the vocabulary that it was trained with."
         )
-    v1.train.Saver(variables).restore(session, checkpoint_path)
+    same = [variable for variable in variables if variable.dtype.base_dtype == tf.float32]
+    v1.train.Saver(same).restore(session, checkpoint_path)
+    for variable in variables:
+        if variable.dtype.base_dtype != tf.float32:
+            _load_rounded(session, variable, tf.train.load_variable(checkpoint_path, variable.op.name), checkpoint_path)
+
+
+def _load_rounded(session: tf.compat.v1.Session, variable: tf.Variable, values: np.ndarray, path: str) -> None:
+    rounded = values.astype(variable.dtype.base_dtype.as_numpy_dtype)
+    if not np.all(np.isfinite(rounded)):
+        raise ExportError(
+            f"{path}: {variable.op.name} holds {np.max(np.abs(values)):g}, more than "
+            f"--table_precision={variable.dtype.base_dtype.name} can tell; export it as {FLOAT32}"
+        )
+    variable.load(rounded, session)
 
 
 def _write_extra_files(directory: str, vocabulary_dir: str, hyperparameters: Hyperparameters) -> None:

@@ -16,6 +16,11 @@ SYNTHETIC = "synthetic"
 LOGGED = "log"
 SAMPLE_REQUESTS = (SYNTHETIC, LOGGED)
 
+# In what numbers the rows of the embedding table are kept; they are float32 again once they are looked up.
+FLOAT32 = "float32"
+FLOAT16 = "float16"
+TABLE_PRECISIONS = (FLOAT32, FLOAT16)
+
 
 @dataclasses.dataclass(frozen=True)
 class ExportOptions:
@@ -25,11 +30,13 @@ class ExportOptions:
         warm_up: one of `WARM_UPS`.
         sample_request: one of `SAMPLE_REQUESTS`.
         checked: whether a fresh process tries the version before it gets its number.
+        table_precision: one of `TABLE_PRECISIONS`.
     """
 
     warm_up: str = WARM_UP_ALL
     sample_request: str = SYNTHETIC
     checked: bool = True
+    table_precision: str = FLOAT32
 
 
 DEFAULTS = ExportOptions()

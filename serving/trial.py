@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -11,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from features import names, schema_file
+from features.raw_requests import RawRequest
 from features.vocabulary import ID_DTYPE
 from serving import sample_request, saved_model_files, warm_up
 from serving.saved_model_files import CLASSIFICATION, SHARED_CONTEXT, SIGNATURES, CheckError
@@ -18,6 +20,8 @@ from serving.saved_model_files import CLASSIFICATION, SHARED_CONTEXT, SIGNATURES
 v1 = tf.compat.v1
 
 LARGEST_DIFFERENCE = 1e-6
+# From the checkpoint's scores, where rows of the table were rounded: half a unit in the eleventh binary digit of each.
+LARGEST_OF_ROUNDED = 2e-3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,9 +61,15 @@ def run(path: str) -> Checked:
     Raises:
         CheckError: it must not go live.
     """
+    with naming(path), LoadedVersion(path) as loaded:
+        return loaded.checked()
+
+
+@contextlib.contextmanager
+def naming(path: str) -> Iterator[None]:
+    """Turns what goes wrong with a version into a CheckError that names it."""
     try:
-        with _Loaded(path) as loaded:
-            return loaded.checked()
+        yield
     except CheckError:
         raise
     except (tf.errors.OpError, OSError, ValueError, LookupError) as error:
@@ -67,7 +77,7 @@ def run(path: str) -> Checked:
         raise CheckError(f"{path}: it cannot be loaded: {_line(message)}") from error
 
 
-class _Loaded:
+class LoadedVersion:
     """A version in a session, as a server has it."""
 
     def __init__(self, path: str) -> None:
@@ -81,11 +91,31 @@ class _Loaded:
             loaded = v1.saved_model.loader.load(self._session, [tf.saved_model.SERVING], path)
         self._signatures = dict(loaded.signature_def)
 
-    def __enter__(self) -> _Loaded:
+    @property
+    def _variables(self) -> str:
+        return os.path.join(self._path, "variables", "variables")
+
+    def __enter__(self) -> LoadedVersion:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._session.close()
+
+    @property
+    def allowed_difference(self) -> float:
+        """Between its scores and those of the checkpoint that it was made of."""
+        reader = tf.train.load_checkpoint(self._variables)
+        return LARGEST_OF_ROUNDED if tf.float16 in reader.get_variable_to_dtype_map().values() else LARGEST_DIFFERENCE
+
+    def scores_by_signature(self, request: RawRequest) -> Iterator[dict[str, np.ndarray]]:
+        """A request's scores by each signature, float32 [impressions] by name. Raises CheckError for one refused."""
+        for signature in SIGNATURES:
+            try:
+                found = self._scores(signature, request)
+            except tf.errors.OpError as error:
+                message = f"{self._path}: signature {signature}: a request is refused: {_line(error.message)}"
+                raise CheckError(message) from error
+            yield found
 
     def checked(self) -> Checked:
         """What is right. Raises CheckError where not all is."""
@@ -122,7 +152,7 @@ class _Loaded:
         return ids, [] if there == ids else [f"{names.VOCABULARY_FILE} tells of {ids} ids, the model has {there}"]
 
     def _weights(self) -> tuple[int, list[str]]:
-        reader = tf.train.load_checkpoint(os.path.join(self._path, "variables", "variables"))
+        reader = tf.train.load_checkpoint(self._variables)
         count, problems = 0, []
         for name in sorted(reader.get_variable_to_shape_map()):
             values = np.asarray(reader.get_tensor(name))
@@ -134,7 +164,7 @@ class _Loaded:
     def _compare(self, differences: list[float]) -> Iterator[str]:
         for signature in SIGNATURES:
             try:
-                found = self._scores(signature)
+                found = self._scores(signature, self._sample.request)
             except tf.errors.OpError as error:
                 yield f"signature {signature}: the sample request is refused: {_line(error.message)}"
                 continue
@@ -144,11 +174,11 @@ class _Loaded:
                 if problem:
                     yield f"signature {signature}, {name}: {problem}"
 
-    def _scores(self, signature: str) -> dict[str, np.ndarray]:
+    def _scores(self, signature: str, request: RawRequest) -> dict[str, np.ndarray]:
         if signature == SHARED_CONTEXT:
-            tensors = warm_up.shared_context_tensors(self._sample.request, self._schema)
+            tensors = warm_up.shared_context_tensors(request, self._schema)
         else:
-            tensors = warm_up.examples_tensors(self._sample.request, self._schema)
+            tensors = warm_up.examples_tensors(request, self._schema)
         values = {key: tf.make_ndarray(tensor) for key, tensor in tensors.items()}
         if signature != CLASSIFICATION:
             return self._run(signature, values)

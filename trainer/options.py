@@ -11,7 +11,7 @@ from input_fn.options import InputOptions
 from model_fn import settings
 from model_fn.evaluation import Evaluation, weighted
 from model_fn.settings import ANY
-from serving.export_options import SAMPLE_REQUESTS, WARM_UPS, ExportOptions
+from serving.export_options import SAMPLE_REQUESTS, TABLE_PRECISIONS, WARM_UPS, ExportOptions
 
 TRAIN = "train"
 EVAL = "eval"
@@ -215,6 +215,17 @@ class Options:
         choices=SAMPLE_REQUESTS,
         read_by={"task_type": (EXPORT,), "exporters": ANY},
     )
+    table_precision: str = _result(
+        ExportOptions.table_precision,
+        "Exports: how the embedding table is kept. float16: half the size, scores as good but not the same.",
+        choices=TABLE_PRECISIONS,
+        read_by={"task_type": (EXPORT,), "exporters": ANY},
+    )
+    check_export: bool = _result(
+        ExportOptions.checked,
+        "Exports: a fresh process tries the version before it gets its number; off where something else will.",
+        read_by={"task_type": (EXPORT,), "exporters": ANY},
+    )
     report: str = _result(
         "",
         "report: HTML file to write; empty: model_report.html in the first model_dir.",
@@ -276,7 +287,7 @@ class Options:
 
     def export_options(self) -> ExportOptions:
         """What exports carry beside the model."""
-        return ExportOptions(warm_up=self.warm_up, sample_request=self.sample_request)
+        return ExportOptions(self.warm_up, self.sample_request, self.check_export, self.table_precision)
 
     @property
     def splits(self) -> tuple[str, ...]:

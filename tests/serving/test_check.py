@@ -14,6 +14,7 @@ from served_model_examples import make_trained, make_vocabulary, mixed_schema, r
 
 from features import names, raw_requests
 from serving import check, export, saved_model_files, trial
+from serving.export_options import ExportOptions
 from serving.saved_model_files import CheckError
 
 SCHEMA = mixed_schema()
@@ -155,3 +156,30 @@ def test_the_library_function_raises_what_the_command_prints(version):
 def test_the_command_without_a_version_says_how(arguments):
     done = command(*arguments)
     assert done.returncode and "python -m serving.check" in done.stderr
+
+
+def test_a_table_of_float16_is_half_as_large_and_scores_nearly_the_same(trained, exported, tmp_path):
+    half = trained.export(str(tmp_path / "E"), table_precision="float16")
+    assert "right:" in str(trial.run(half))
+    sizes = [tf.train.load_checkpoint(f"{path}/variables/variables") for path in (exported, half)]
+    dtypes = [{name: kind.name for name, kind in one.get_variable_to_dtype_map().items()} for one in sizes]
+    assert dtypes[1] == dtypes[0] | {"model/embedding_table": "float16"}
+    (request,) = random_raw_requests(SCHEMA, 1)
+    with trial.LoadedVersion(exported) as whole, trial.LoadedVersion(half) as rounded:
+        assert (whole.allowed_difference, rounded.allowed_difference) == (1e-6, 2e-3)
+        found = [np.concatenate(list(scores.values())) for scores in whole.scores_by_signature(request)]
+        other = [np.concatenate(list(scores.values())) for scores in rounded.scores_by_signature(request)]
+    assert 0 < np.abs(np.stack(found) - np.stack(other)).max() < 2e-3
+
+
+def test_a_weight_that_float16_cannot_hold_is_refused(trained, tmp_path):
+    with tf.Graph().as_default(), v1.Session() as session:
+        reader = tf.train.load_checkpoint(trained.checkpoint)
+        for name in reader.get_variable_to_shape_map():
+            v1.get_variable(name, initializer=reader.get_tensor(name) * (1e7 if name.endswith("table") else 1))
+        session.run(v1.global_variables_initializer())
+        checkpoint = v1.train.Saver().save(session, str(tmp_path / "model.ckpt"))
+    with pytest.raises(export.ExportError, match=r"more than --table_precision=float16 can tell; export it as float32"):
+        half = ExportOptions(table_precision="float16")
+        export.export_saved_model(str(tmp_path / "E"), checkpoint, trained.vocabulary_dir, trained.settings, half)
+    assert os.listdir(tmp_path / "E") == []
