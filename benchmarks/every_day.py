@@ -1,147 +1,304 @@
-"""A model every day against its alternatives, each on the day after it: AUC, calibration, and seconds of training.
+"""A model every day against its alternatives, each on the day after it: AUC, calibration, and CPU seconds.
 
-python -m benchmarks.every_day --folder=DIR [--days=14] [--requests=5200] [--seeds=1,2,3]
+python -m benchmarks.every_day --folder=DIR [--days=14] [--requests=5600] [--seeds=1,2,3] [--compared=4,7,10,14]
+python -m benchmarks.every_day --folder=DIR --report_only [--picture=FILE.png]
 
 daily      ids and optimizer state go on (--previous_vocabulary, --continue_from)
 day alone  from nothing on the day
-all days   from nothing on all days so far; at the last day only, since its cost grows with the days
+all days   from nothing on all days so far
 frozen     the vocabulary of day 1, else as daily
 warm       the vocabulary of day 1, and weights without optimizer state (--warm_start_from)
+decay=X    as daily, with --accumulator_decay=X; one for each of --accumulator_decays
 
-Days are made by python -m simulate with drift; the last day is only scored. An interrupted run goes on where it was.
+Days are made by python -m simulate with drift. The models from nothing are made on the days of --compared only, since
+the cost of all days grows with them, and there all are scored. Every step is a public command with one thread, run once
+and noted in DIR: an interrupted run goes on where it was, and --report_only prints what is there so far. Seconds are
+CPU time, so that other work on the machine does not count. `daily` and `all days` are started afresh where they are
+compared, so that loading TensorFlow counts; the others fork from a process that has loaded it.
 """
 
 import argparse
 import json
+import multiprocessing
 import os
+import resource
+import runpy
+import shutil
 import subprocess
 import sys
-import time
 
 METRICS = ("ctr_auc", "cvr_auc", "ctcvr_auc", "ctr_calibration", "ctcvr_calibration")
 DAILY, ALONE, ALL, FROZEN, WARM = METHODS = ("daily", "day alone", "all days", "frozen", "warm")
-TRAIN = ["--embedding_size=8", "--deep_layers=64,32", "--learning_rate=0.001", "--batch_size=1024"]
+TRAIN = ["--flagfile=configs/recommended.flags", "--embedding_size=8", "--deep_layers=64,32"]
+ONE_THREAD = ["--num_threads=1"]
+ONE_WORKER = ["--direct_num_workers=1", "--direct_running_mode=in_memory"]
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
-def run(done, *command):
-    """Runs a command once; seconds it took."""
-    if not os.path.exists(done):
-        began = time.time()
-        subprocess.run([sys.executable, "-m", *command], check=True, stdout=subprocess.DEVNULL)
-        os.makedirs(os.path.dirname(done), exist_ok=True)
-        with open(done, "w", encoding="utf-8") as file:
-            json.dump(time.time() - began, file)
-    with open(done, encoding="utf-8") as file:
-        return json.load(file)
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["preprocess.command", "preprocess.report.report", "trainer.training"])
+
+
+def fresh(*command):
+    """Runs a command as a user does; CPU seconds of it and its children."""
+    environment = os.environ | {"PYTHONPATH": ROOT}
+    process = subprocess.Popen(
+        [sys.executable, "-m", *command], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    told = process.stderr.read().decode(errors="replace")
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        sys.exit(f"every_day: {' '.join(command)}\n{told[-2000:]}")
+    return used.ru_utime + used.ru_stime
+
+
+def forked(*command):
+    """Runs a command in a fork of a process that has loaded Beam and TensorFlow; CPU seconds of it."""
+    receive, send = FORKS.Pipe(duplex=False)
+    process = FORKS.Process(target=_in_fork, args=(command, send))
+    process.start()
+    send.close()
+    process.join()
+    if process.exitcode:
+        sys.exit(f"every_day: {' '.join(command)} ended with status {process.exitcode}")
+    return receive.recv()
+
+
+def _in_fork(command, send):
+    quiet = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(quiet, 1)
+    os.chdir(ROOT)
+    sys.argv = list(command)
+    try:
+        runpy.run_module(command[0], run_name="__main__", alter_sys=True)
+    finally:
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        send.send(used.ru_utime + used.ru_stime)
 
 
 class World:
-    """The days of a seed."""
+    """The days of a seed, and what was made of them."""
 
     def __init__(self, folder, seed, arguments):
-        self.folder = os.path.join(folder, f"seed{seed}")
+        self.folder = os.path.join(os.path.abspath(folder), f"seed{seed}")
         self.logs = os.path.join(self.folder, "log")
-        size = [f"--requests={arguments.requests}", f"--test_requests={arguments.requests // 10}"]
-        world = [f"--days={arguments.days}", f"--drift={arguments.drift}", f"--seed={seed}", "--history_scale=0.1"]
-        self.flags = [f"--min_count={arguments.min_count}"]
-        self.train = TRAIN
-        run(self.note("simulate"), "simulate", f"--output_dir={self.logs}", *size, *world, "--overwrite")
-        self.days = sorted(os.listdir(self.logs))
+        self.seed = seed
+        self.words = [f"--min_count={arguments.min_count}", "--splits=train", *ONE_WORKER]
+        size = [f"--requests={arguments.requests}", "--test_requests=0"]
+        # A day more than is trained on: the last one is only scored.
+        world = [f"--days={arguments.days + 1}", f"--drift={arguments.drift}", f"--seed={seed}", "--history_scale=0.05"]
+        self.once("simulate", self.logs, "simulate", f"--output_dir={self.logs}", *size, *world)
+        self.days = sorted(name for name in os.listdir(self.logs) if name[:1].isdigit())
 
-    def note(self, name):
-        return os.path.join(self.folder, "notes", name.replace(" ", "_"))
+    def noted(self, name, make):
+        """What `make` returned when it was first called for the name."""
+        path = os.path.join(self.folder, "notes", name.replace(" ", "_"))
+        if not os.path.exists(path):
+            found = make()
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with open(path + ".tmp", "w", encoding="utf-8") as file:
+                json.dump(found, file)
+            os.replace(path + ".tmp", path)
+        with open(path, encoding="utf-8") as file:
+            return json.load(file)
 
-    def data(self, method, day, *flags, logs=None):
-        """Preprocesses a day (or `logs`) for a method; its folder and seconds."""
-        out = os.path.join(self.folder, "data", f"{method}_{day}".replace(" ", "_"))
-        source = ",".join(os.path.join(self.logs, name) for name in logs or [day])
-        where = [f"--input_dir={source}", f"--output_dir={out}"]
-        return out, run(self.note(f"data {method} {day}"), "preprocess", *where, *self.flags, *flags)
+    def once(self, name, out, *command, counts=False):
+        """CPU seconds of a command whose output is a folder; what an interrupted one left goes first."""
 
-    def model(self, method, day, data, *flags):
-        """Trains a method's model of a day; its folder and seconds."""
-        out = os.path.join(self.folder, "model", f"{method}_{day}".replace(" ", "_"))
-        where = [f"--data_dir={data}", f"--model_dir={out}", *self.train, "--eval_impressions=1000"]
-        return out, run(self.note(f"model {method} {day}"), "trainer", "--task_type=train", *where, *flags)
+        def make():
+            shutil.rmtree(out, ignore_errors=True)
+            return (fresh if counts else forked)(*command)
 
+        return self.noted(name, make)
 
-def train_all(world):
-    """Models and seconds of each method and day, and the daily data."""
-    models, seconds, data = {}, {}, {}
-    before = {}
-    for number, day in enumerate(world.days):
-        last_trained = number == len(world.days) - 2
-        previous = [f"--previous_vocabulary={before['data']}/vocabulary"] if number else []
-        data[day], spent = world.data(DAILY, day, *previous)
-        before["data"] = data[day]
-        if number == len(world.days) - 1:
-            break
-        flags = [f"--continue_from={before[DAILY]}"] if number else []
-        models[DAILY, day], took = world.model(DAILY, day, data[day], *flags)
-        seconds[DAILY, day] = spent + took
-        frozen = [f"--vocabulary={data[world.days[0]]}/vocabulary"] if number else []
-        frozen_data = world.data(FROZEN, day, *frozen)[0] if number else data[day]
-        for method, flag in ((FROZEN, "continue_from"), (WARM, "warm_start_from")):
-            flags = [f"--{flag}={before[method]}"] if number else []
-            models[method, day], seconds[method, day] = world.model(method, day, frozen_data, *flags)
-        before |= {method: models[method, day] for method in (DAILY, FROZEN, WARM)}
-        alone, spent = world.data(ALONE, day)
-        models[ALONE, day], took = world.model(ALONE, day, alone)
-        seconds[ALONE, day] = spent + took
-        if last_trained:
-            so_far, spent = world.data(ALL, day, logs=world.days[: number + 1])
-            models[ALL, day], took = world.model(ALL, day, so_far)
-            seconds[ALL, day] = spent + took
-    return models, seconds, data
+    def data(self, name, logs, *flags, counts=False):
+        """Preprocesses days; folder and seconds."""
+        out = os.path.join(self.folder, "data", name.replace(" ", "_"))
+        source = ",".join(os.path.join(self.logs, day) for day in logs)
+        command = ["preprocess", f"--input_dir={source}", f"--output_dir={out}", *self.words, *flags]
+        return out, self.once(f"data {name}", out, *command, counts=counts)
+
+    def model(self, name, data, *flags, counts=False):
+        """Trains a model; folder and seconds."""
+        out = os.path.join(self.folder, "model", name.replace(" ", "_"))
+        where = ["--task_type=train", f"--data_dir={data}", f"--model_dir={out}", "--eval_splits="]
+        own = [*TRAIN, *ONE_THREAD, f"--seed={self.seed}"]
+        return out, self.once(f"model {name}", out, "trainer", *where, *own, *flags, counts=counts)
+
+    def score(self, name, model, data):
+        """Metrics of a model on the train split of a day."""
+        return self.noted(f"score {name}", lambda: _evaluate(model, data))
 
 
-def score(world, model, data):
-    """Metrics of a model on all of a day's train split."""
+def _evaluate(model, data):
+    from model_fn import quiet_tensorflow
+
+    quiet_tensorflow.import_quietly()
     from trainer import continuation, data_dir, progressive
     from trainer.options import EVAL, Options
 
-    name = f"score {os.path.basename(model)} {os.path.basename(data)}"
-    if not os.path.exists(world.note(name)):
-        options = Options(task_type=EVAL, data_dir=data, model_dir=model)
-        found = progressive.evaluate(options, data_dir.load(data), continuation.find(model), "train", model)
-        with open(world.note(name), "w", encoding="utf-8") as file:
-            json.dump(found, file)
-    with open(world.note(name), encoding="utf-8") as file:
-        return json.load(file)
+    options = Options(task_type=EVAL, data_dir=data, model_dir=model, num_threads=1)
+    found = progressive.evaluate(options, data_dir.load(data), continuation.find(model), "train", model)
+    shutil.rmtree(os.path.join(model, "eval_progressive"), ignore_errors=True)
+    return found
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", required=True)
-    parser.add_argument("--days", type=int, default=14)
-    parser.add_argument("--requests", type=int, default=5200)
-    parser.add_argument("--min_count", type=int, default=5)
-    parser.add_argument("--drift", type=float, default=0.05)
-    parser.add_argument("--seeds", default="1,2,3")
-    arguments = parser.parse_args()
+class Race:
+    """The methods on a world, day by day."""
+
+    def __init__(self, world, arguments):
+        self.world = world
+        self.compared = {int(number) for number in arguments.compared.split(",") if number}
+        self.decays = {f"decay={decay}": decay for decay in arguments.accumulator_decays.split(",") if decay}
+        self.models = {}
+        self.first_data = self.yesterday = None
+
+    def run(self):
+        """Trains and scores; all is noted in the world's folder."""
+        world = self.world
+        today, cost = world.data(f"daily {world.days[0]}", world.days[:1])
+        self.first_data = today
+        for number, day in enumerate(world.days[:-1]):
+            tomorrow, next_cost = world.data(
+                f"daily {world.days[number + 1]}",
+                [world.days[number + 1]],
+                f"--previous_vocabulary={today}/vocabulary",
+                counts=number + 2 in self.compared,
+            )
+            self._going_on(number, day, today, tomorrow, cost)
+            self._from_nothing(number, day, tomorrow)
+            today, cost = tomorrow, next_cost
+
+    def _going_on(self, number, day, today, tomorrow, cost):
+        frozen, frozen_cost = today, cost
+        if number:
+            known = f"--vocabulary={self.first_data}/vocabulary"
+            frozen, frozen_cost = self.world.data(f"frozen {day}", [day], known)
+        for method, data, spent, flag in (
+            (DAILY, today, cost, "--continue_from={}"),
+            (FROZEN, frozen, frozen_cost, "--continue_from={}"),
+            (WARM, frozen, frozen_cost, "--warm_start_from={}"),
+            *((name, today, cost, "--continue_from={} --accumulator_decay=" + x) for name, x in self.decays.items()),
+        ):
+            # All have the same first day.
+            name = f"{method} {day}" if number else f"{DAILY} {day}"
+            flags = flag.format(self.models[method]).split() if number else []
+            counts = method == DAILY and number + 1 in self.compared
+            self.models[method], took = self.world.model(name, data, *flags, counts=counts)
+            self._score(method, number, self.models[method], tomorrow, spent + took)
+
+    def _from_nothing(self, number, day, tomorrow):
+        for method, logs in ((ALONE, [day]), (ALL, self.world.days[: number + 1])):
+            if number and number + 1 in self.compared:
+                data, spent = self.world.data(f"{method} {day}", logs, counts=method == ALL)
+                model, took = self.world.model(f"{method} {day}", data, counts=method == ALL)
+                after = self.world.days[number + 1]
+                if method == ALL:
+                    # The daily vocabulary has let some ids fade that this model has.
+                    known = f"--vocabulary={data}/vocabulary"
+                    tomorrow, _ = self.world.data(f"{method} next {after}", [after], known)
+                self._score(method, number, model, tomorrow, spent + took)
+
+    def _score(self, method, number, model, data, seconds):
+        if number + 1 not in self.compared:
+            return
+        result = self.world.score(f"{method} {self.world.days[number]}", model, data)
+        self.world.noted(f"result {number + 1:02} {method}", lambda: {**result, "seconds": seconds})
+
+
+def results(folder):
+    """What is there: {(day's number, method): {seed: metrics and seconds}}."""
     found = {}
-    for seed in arguments.seeds.split(","):
-        world = World(arguments.folder, seed, arguments)
-        models, seconds, data = train_all(world)
-        for (method, day), model in models.items():
-            after = world.days[world.days.index(day) + 1]
-            result = {**score(world, model, data[after]), "seconds": seconds[method, day]}
-            found.setdefault((day, method), []).append(result)
-    print_table(found)
+    for seed in sorted(name for name in os.listdir(folder) if name.startswith("seed")):
+        notes = os.path.join(folder, seed, "notes")
+        for name in sorted(os.listdir(notes)):
+            if name.startswith("result_") and not name.endswith(".tmp"):
+                number, method = name.removeprefix("result_").split("_", 1)
+                with open(os.path.join(notes, name), encoding="utf-8") as file:
+                    found.setdefault((int(number), method.replace("_", " ")), {})[seed] = json.load(file)
+    return found
 
 
 def print_table(found):
     """Mean over seeds and half the range, by day and method."""
-    shown = (*METRICS, "seconds")
-    print(f"{'trained to':12}{'method':12}" + "".join(f"{name:>22}" for name in shown))
-    for (day, method), results in found.items():
+    print(f"{'trained to day':15}{'method':12}{'seeds':>6}" + "".join(f"{name:>20}" for name in (*METRICS, "CPU s")))
+    for (number, method), by_seed in sorted(found.items()):
+        cells = [_cell([result[name] for result in by_seed.values() if name in result]) for name in METRICS]
+        seconds = [result["seconds"] for result in by_seed.values()]
+        cells.append(f"{sum(seconds) / len(seconds):.0f}")
+        print(f"{number:<15}{method:12}{len(by_seed):>6}" + "".join(f"{cell:>20}" for cell in cells))
+
+
+def print_differences(found):
+    """Daily less each other method, seed by seed: mean over days and seeds, and how far single days lie apart."""
+    print("\ndaily less the other, on the same days and seeds: mean and standard error over them (days from 4 on)")
+    for method in sorted({method for _, method in found} - {DAILY}):
         cells = []
-        for name in shown:
-            values = [result[name] for result in results if name in result]
-            mean = sum(values) / max(len(values), 1)
-            spread = (max(values) - min(values)) / 2 if len(values) > 1 else 0.0
-            cells.append(f"{mean:.4f} ± {spread:.4f}" if name != "seconds" else f"{mean:.0f}")
-        print(f"{day:12}{method:12}" + "".join(f"{cell:>22}" for cell in cells))
+        for metric in METRICS[:3]:
+            values = [
+                found[number, DAILY][seed][metric] - result[metric]
+                for (number, other), by_seed in found.items()
+                for seed, result in by_seed.items()
+                if other == method and number >= 4 and seed in found.get((number, DAILY), {})
+            ]
+            if len(values) > 1:
+                mean = sum(values) / len(values)
+                error = (sum((value - mean) ** 2 for value in values) / (len(values) - 1) / len(values)) ** 0.5
+                cells.append(f"{metric} {mean:+.4f} ± {error:.4f} ({len(values)})")
+        print(f"  {method:12}" + "   ".join(cells))
+
+
+def _cell(values):
+    if not values:
+        return "–"
+    spread = (max(values) - min(values)) / 2
+    return f"{sum(values) / len(values):.4f} ± {spread:.4f}"
+
+
+def draw(found, path):
+    """Three AUCs over days, a line a method: the mean over seeds, between the lowest and the highest."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, 3, figsize=(13, 4))
+    for axis, metric in zip(axes, METRICS[:3], strict=True):
+        for method in dict.fromkeys(method for _, method in found):
+            days = sorted(number for number, other in found if other == method)
+            values = [[result[metric] for result in found[number, method].values()] for number in days]
+            means = [sum(each) / len(each) for each in values]
+            (line,) = axis.plot(days, means, marker="o", markersize=3, label=method)
+            axis.fill_between(days, list(map(min, values)), list(map(max, values)), alpha=0.15, color=line.get_color())
+        axis.set_xlabel("trained to day")
+        axis.set_title(f"{metric} on the next day")
+    axes[0].legend()
+    figure.tight_layout()
+    figure.savefig(path, dpi=80)
+
+
+def main():
+    """Runs what is not there yet, and prints it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", required=True)
+    parser.add_argument("--days", type=int, default=14)
+    parser.add_argument("--requests", type=int, default=5600, help="of a mean day, about 58 impressions each")
+    parser.add_argument("--min_count", type=int, default=5)
+    parser.add_argument("--drift", type=float, default=0.05)
+    parser.add_argument("--seeds", default="1,2,3")
+    parser.add_argument("--compared", default="4,7,10,14", help="numbers of days")
+    parser.add_argument("--accumulator_decays", default="")
+    parser.add_argument("--report_only", action="store_true")
+    parser.add_argument("--picture", help="file to draw")
+    arguments = parser.parse_args()
+    for seed in [] if arguments.report_only else arguments.seeds.split(","):
+        Race(World(arguments.folder, seed, arguments), arguments).run()
+    found = results(arguments.folder)
+    print_table(found)
+    print_differences(found)
+    if arguments.picture:
+        draw(found, arguments.picture)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,9 @@ import storage
 from daily.options import Options
 from features import names
 
+# Metrics by rows (today's, yesterday's) and by model (new, before); `rows` has their counts.
+Scores = dict[str, dict[str, dict[str, Any]]]
+
 DAYS, SERVED, WITHDRAWN = "days", "served", "withdrawn"
 _DATA, _MODEL, _EXPORT, _STEPS, _GATE = "data", "model", "export", "steps", "gate.json"
 

@@ -1,16 +1,17 @@
 """The gate: may a day's exported model be served? Writes gate.json in the day's folder; a refusal is no error.
 
-python -m daily.gate --day=OUT/days/2026-01-02 --parent=OUT/days/2026-01-01
+python -m daily.gate --day=OUT/days/2026-01-02 --log=LOGS/2026-01-02 --parent=OUT/days/2026-01-01
 
-It may, if the version loads and answers through its signatures what the checkpoint does (`python -m serving.check`), if
-it is not worse than the parent's model on the same rows (the day's test split, and the parent's, which a spoilt day
-cannot have touched), and if it predicts about as many clicks and conversions as there are.
+It may, if the version loads and answers its warm-up (what `python -m serving.check` looks at), if it scores raw rows of
+the day through its signatures as the checkpoint scores their records, if it is not worse than the parent's model on the
+same rows (the day's test split, and the parent's, which a spoilt day cannot have touched), and if it predicts about as
+many clicks and conversions as there are.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 from absl import app, flags
 
 from daily import day as days
-from daily.day import Day
+from daily.day import Day, Scores
 from daily.options import Options
 
 _CALIBRATIONS = ("ctr_calibration", "ctcvr_calibration")
@@ -29,6 +30,7 @@ _FEWEST = 50
 def define_flags() -> None:
     """Defines the flags; only the command calls this, since other commands and tests import the module."""
     flags.DEFINE_string("day", None, "Folder of the day.", required=True)
+    flags.DEFINE_string("log", None, "Folder of the day's raw log.", required=True)
     flags.DEFINE_string("parent", "", "Folder of the day whose model it goes on from; empty: none.")
     flags.DEFINE_float("max_regression", Options.max_regression, "By how much an AUC may be lower on the same rows.")
     flags.DEFINE_list("gate_metrics", list(Options.gate_metrics), "The AUCs that are compared.")
@@ -52,6 +54,7 @@ def _run(arguments: list[str]) -> None:
     try:
         verdict = decide(
             day,
+            found.log,
             _day(found.parent) if found.parent else None,
             found.max_regression,
             tuple(found.gate_metrics),
@@ -69,12 +72,18 @@ def _day(folder: str) -> Day:
 
 
 def decide(
-    day: Day, parent: Day | None, max_regression: float, metrics: tuple[str, ...], calibration: tuple[float, float]
+    day: Day,
+    log: str,
+    parent: Day | None,
+    max_regression: float,
+    metrics: tuple[str, ...],
+    calibration: tuple[float, float],
 ) -> dict[str, Any]:
     """The decision on a day's newest version.
 
     Args:
         day: to decide on.
+        log: folder of its raw log.
         parent: whose model it goes on from.
         max_regression: by how much an AUC may be lower than the parent's.
         metrics: the AUCs that are compared.
@@ -87,8 +96,8 @@ def decide(
         ValueError: no version, model or data there.
     """
     version = _newest_version(day)
-    reasons = _faults_of(version)
-    scores = _scores(day, parent)
+    reasons = _faults_of(version, day, log)
+    scores = _scores_of(day, parent)
     for rows, found in scores.items():
         reasons += _regressions(rows, found, max_regression, metrics)
         reasons += _miscalibrations(rows, found, calibration)
@@ -108,32 +117,27 @@ def _newest_version(day: Day) -> str:
     return os.path.join(day.export, max(names, key=int))
 
 
-def _faults_of(version: str) -> list[str]:
-    """What `python -m serving.check` finds wrong: in a process that knows only what is in the folder."""
-    done = subprocess.run([sys.executable, "-m", "serving.check", version], capture_output=True, text=True, check=False)
-    if not done.returncode:
-        return []
-    return [(done.stderr.strip() or f"serving.check ended with status {done.returncode}").splitlines()[-1]]
+def _faults_of(version: str, day: Day, log: str) -> list[str]:
+    """What is wrong with a version: by itself, and in its scores of the day's raw rows. It is loaded once for both."""
+    from daily import parity
+    from serving import trial
+    from serving.saved_model_files import CheckError
+
+    with contextlib.ExitStack() as stack:
+        try:
+            with trial.naming(version):
+                loaded = stack.enter_context(trial.LoadedVersion(version))
+                loaded.checked()
+            fault = parity.compare(day, log, loaded).fault
+        except CheckError as error:
+            return str(error).splitlines()[:1]
+    return [fault] if fault else []
 
 
-def _scores(day: Day, parent: Day | None) -> dict[str, dict[str, dict[str, Any]]]:
-    """Metrics of the new model and the parent's on the day's test rows, and on the parent's: by rows and model."""
-    from features import names
-    from trainer import continuation, data_dir, progressive
-    from trainer.options import EVAL
-    from trainer.options import Options as TrainerOptions
+def _scores_of(day: Day, parent: Day | None) -> Scores:
+    from daily import scores
 
-    models = {"new": day} | ({"before": parent} if parent else {})
-    rows = {"today": day} | ({"yesterday": parent} if parent else {})
-    scores: dict[str, dict[str, dict[str, Any]]] = {}
-    for when, source in rows.items():
-        options = TrainerOptions(task_type=EVAL, data_dir=source.data, model_dir=day.model)
-        data = data_dir.load(source.data)
-        scores[when] = {"rows": data.totals(names.TEST)} | {
-            which: progressive.evaluate(options, data, continuation.find(model.model), names.TEST, day.model)
-            for which, model in models.items()
-        }
-    return scores
+    return scores.of_models(day, parent)
 
 
 def _regressions(

@@ -20,6 +20,7 @@ class Options:
         keep: days whose data and models stay, and versions that stay served.
         preprocess_flags: for python -m preprocess, as on a command line.
         train_flags: for python -m trainer --task_type=train.
+        export_flags: for python -m trainer --task_type=export.
         max_regression: by how much an AUC may be lower than yesterday's model's on the same rows.
         gate_metrics: the AUCs that are compared.
         calibration: lowest and highest ratio of predicted to observed clicks, and of conversions.
@@ -32,6 +33,7 @@ class Options:
     keep: int = 3
     preprocess_flags: tuple[str, ...] = ()
     train_flags: tuple[str, ...] = ()
+    export_flags: tuple[str, ...] = ()
     max_regression: float = 0.01
     gate_metrics: tuple[str, ...] = ("ctr_auc", "ctcvr_auc")
     calibration: tuple[float, float] = (0.7, 1.4)
@@ -46,6 +48,9 @@ class Options:
         self._demand("calibration", 0 <= low < high, "LOW,HIGH with 0 <= LOW < HIGH")
         self._demand("days", not self.days or bool(_RANGE.fullmatch(self.days)), "FIRST..LAST with dates YYYY-MM-DD")
         self._demand("days", all(map(_is_date, filter(None, self.bounds))), "FIRST..LAST with dates that there are")
+
+        first, last = self.bounds
+        self._demand("days", not first or not last or first <= last, "FIRST..LAST, the earlier day first")
 
     def _demand(self, name: str, holds: bool, allowed: str) -> None:
         if not holds:

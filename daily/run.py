@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import shlex
-import subprocess
 import time
 from collections.abc import Callable
 
 import storage
-from daily import commands, served
+from daily import commands, processes, served
 from daily import day as days
 from daily.day import Day
 from daily.options import Options
@@ -77,7 +76,7 @@ def _run_day(options: Options, day: Day, parent: Day | None, say: Say) -> None:
             day.mark_done(step, {"command": command})
             continue
         started = time.time()
-        if subprocess.run(command, check=False).returncode:
+        if processes.run(command):
             raise StepError(f"{day.date}: {step} failed; the next run goes on here. Its command: {shlex.join(command)}")
         day.mark_done(step, {"command": command, "seconds": round(time.time() - started, 1)})
 
@@ -127,9 +126,14 @@ def rollback(options: Options, say: Say) -> None:
     Raises:
         ValueError: there is no version to go back to.
     """
+    if not os.path.isdir(options.output_root):
+        raise ValueError(f"--output_root={options.output_root}: no folder there, so nothing is served from it")
     ownership.refuse_foreign(options.output_root, COMMAND, "output_root")
     with lock.held(options.output_root, COMMAND, "output_root"):
         withdrawn, now = served.last_two(options.output_root)
+        if options.dry_run:
+            say(f"{withdrawn} would be withdrawn, and {now} served again")
+            return
         for day in days.made(options.output_root):
             verdict = day.verdict()
             if verdict and os.path.basename(verdict.get("version") or "") == withdrawn:

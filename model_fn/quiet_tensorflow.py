@@ -16,14 +16,21 @@ def import_quietly() -> None:
     import, some when it looks for devices, some with the first session. All three are done here, once. Where one of
     them fails, what was written comes with the error.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    import_alone()
     with _held_back():
-        with _keras_left_out():
-            import tensorflow as tf
+        import tensorflow as tf
+
         tf.config.list_physical_devices()
         no_gpu = tf.compat.v1.ConfigProto(device_count={"GPU": 0})
         with tf.Graph().as_default(), tf.compat.v1.Session(config=no_gpu) as session:
             session.run(tf.constant(0) + 1)
+
+
+def import_alone() -> None:
+    """Only imports it, out of sight: nothing of its runtime has begun, so that the process may still be forked."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with _held_back(), _keras_left_out():
+        import tensorflow  # noqa: F401
 
 
 @contextlib.contextmanager

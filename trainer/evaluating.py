@@ -52,8 +52,7 @@ class Evaluator:
     @property
     def data(self) -> int:
         """Names the impressions that count for --metric: values are compared only between evaluations on the same."""
-        split = next(iter(self._paths))
-        return files.fingerprint(self._paths[split]) * 31 + (self._options.eval_impressions if self._steps else 0)
+        return data_number(next(iter(self._paths.values())), self._options.eval_impressions if self._steps else 0)
 
     def history(self) -> list[evaluations.Evaluated]:
         """The evaluations so far that can be compared with those of this run."""
@@ -96,6 +95,11 @@ class Evaluator:
         self.evaluate(checkpoint)
         if FINAL in self._exporters:
             self._exporters[FINAL].export(checkpoint, {"global_step": step_of(checkpoint)})
+
+
+def data_number(paths: Sequence[str], impressions: int) -> int:
+    """Names so many impressions (0: all) of a split's files in `evaluations.Evaluated.data`."""
+    return files.fingerprint(paths) * 31 + impressions
 
 
 class EvaluateOnSave(tf.compat.v1.train.CheckpointSaverListener):

@@ -12,7 +12,7 @@ import sys
 
 import pytest
 
-from daily import commands, run, served
+from daily import commands, processes, run, served
 from daily import day as days
 from daily.day import Day
 from daily.options import Options
@@ -62,15 +62,14 @@ def ran(monkeypatch):
             super().__init__(command)
             self.note = note
 
-    real = subprocess.run
+    real = processes.run
 
-    def noting(command, **keywords):
-        if isinstance(command, _Noted):
-            found.append(command.note)
-        return real(command, **keywords)
+    def noting(command):
+        found.append(command.note)
+        return real(command)
 
     monkeypatch.setattr(commands, "of_day", of_day)
-    monkeypatch.setattr(run.subprocess, "run", noting)
+    monkeypatch.setattr(processes, "run", noting)
     return found
 
 
@@ -154,6 +153,14 @@ def test_rollback_serves_the_version_before(options, ran):
         run.rollback(options, print)
 
 
+def test_a_rollback_can_be_tried_dry(options, ran):
+    run.run(options, print)
+    lines = []
+    run.rollback(Options(options.log_root, options.output_root, dry_run=True), lines.append)
+    assert lines == ["1004 would be withdrawn, and 1002 served again"]
+    assert served.latest(options.output_root) == "1004" and Day(options.output_root, "2026-01-04").accepted()
+
+
 def test_a_day_that_comes_late_is_passed_over(options, ran, tmp_path):
     run.run(options, print)
     (tmp_path / "log" / "2026-01-03").mkdir()
@@ -204,6 +211,16 @@ def test_dry_run_prints_the_public_commands(options):
         (["--log_root=L", "--output_root=O", "--calibration=1"], "--calibration=1: allowed is LOW,HIGH"),
         (["--log_root=/nowhere", "--output_root=O"], "--log_root=/nowhere: no folder there is named after a day"),
         (["--log_root=L", "--output_root=O", "now"], "'now' is no flag"),
+        (["--log_rot=L", "--output_root=O"], "Unknown command line flag 'log_rot'. Did you mean: log_root ?"),
+        (["--log_root=L", "--output_root=O", "--keep=few"], "flag --keep=few"),
+        (["--log_root=L", "--output_root=O", "--keep=0"], "--keep=0: allowed is 1 or more"),
+        (["--log_root=L", "--output_root=O", "--days=2026-01-03..2026-01-02"], "the earlier day first"),
+        (
+            ["--log_root=L", "--output_root=O", "--train_flags=--seed='1"],
+            "--train_flags=--seed='1: No closing quotation",
+        ),
+        (["--log_root=L", "--output_root=O", "--train_flags=seed=1"], "--train_flags=seed=1: 'seed=1' is no flag"),
+        (["--output_root=/nowhere", "--rollback"], "--output_root=/nowhere: no folder there, so nothing"),
     ],
 )
 def test_mistakes_are_one_line(flags, message, tmp_path, monkeypatch):

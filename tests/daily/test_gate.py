@@ -17,15 +17,15 @@ def decide(tmp_path, monkeypatch):
     day, parent = Day(str(tmp_path), "2026-01-02"), Day(str(tmp_path), "2026-01-01")
     for version in ("999", "1000"):
         os.makedirs(os.path.join(day.export, version))
-    monkeypatch.setattr(gate, "_faults_of", lambda version: [])
+    monkeypatch.setattr(gate, "_faults_of", lambda *_: [])
 
     def run(today=GOOD, yesterday=GOOD, before=GOOD, rows=ROWS):
         scores = {
             "today": {"rows": rows, "new": today, "before": before},
             "yesterday": {"rows": rows, "new": yesterday, "before": before},
         }
-        monkeypatch.setattr(gate, "_scores", lambda *_: scores)
-        return gate.decide(day, parent, 0.01, ("ctr_auc", "ctcvr_auc"), (0.7, 1.4))
+        monkeypatch.setattr(gate, "_scores_of", lambda *_: scores)
+        return gate.decide(day, "log", parent, 0.01, ("ctr_auc", "ctcvr_auc"), (0.7, 1.4))
 
     return run
 
@@ -60,7 +60,7 @@ def test_what_few_conversions_cannot_tell_is_passed_over(decide):
 
 def test_a_version_that_does_not_load_is_refused(tmp_path):
     (tmp_path / "1").mkdir()
-    (reason,) = gate._faults_of(str(tmp_path / "1"))
+    (reason,) = gate._faults_of(str(tmp_path / "1"), Day(str(tmp_path), "2026-01-02"), "log")
     assert str(tmp_path / "1") in reason
 
 
@@ -68,4 +68,24 @@ def test_a_day_without_version_is_named(tmp_path):
     day = Day(str(tmp_path), "2026-01-02")
     os.makedirs(day.export)
     with pytest.raises(ValueError, match="no version there; run python -m trainer --task_type=export first"):
-        gate.decide(day, None, 0.01, (), (0.7, 1.4))
+        gate.decide(day, "log", None, 0.01, (), (0.7, 1.4))
+
+
+@pytest.mark.parametrize(
+    ("compared", "fault"),
+    [
+        ((512, 9e-7, 1e-6), ""),
+        ((512, 1e-3, 2e-3), ""),
+        (
+            (512, 3e-6, 1e-6),
+            "scores of 512 raw impressions of the day are up to 3e-06 away from those of their records",
+        ),
+        ((512, float("nan"), 1e-6), "scores of 512 raw impressions of the day are up to nan away"),
+        ((0, 0.0, 0.0), "none of the log's first impressions is in the records"),
+    ],
+)
+def test_what_raw_rows_tell_of_a_version(compared, fault):
+    from daily.parity import Compared
+
+    found = Compared(*compared).fault
+    assert found.startswith(fault) and bool(found) == bool(fault)
