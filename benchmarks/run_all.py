@@ -4,7 +4,7 @@ python benchmarks/run_all.py --folder=OUT
 
 Takes about half an hour on two cores and 15 GB of disk, best on a machine with nothing else to do: each prints ratios
 of what it measured in the same run. The quality benchmarks (entire_space_bias.py, layout_quality.py, learning_curve.py)
-take hours and are started by themselves.
+take hours and are started by themselves, and so is torchrec_peer.py, which needs another environment.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ def commands(folder: str) -> list[list[str]]:
         ["preprocess_vocabulary.py"],
         ["input_speed.py", f"--data_dir={data}"],
         ["training_speed.py", f"--data_dir={data}", f"--folder={os.path.join(folder, 'spread')}"],
+        ["training_step.py", f"--data_dir={data}", f"--folder={os.path.join(folder, 'spread')}"],
         ["serving_vocabulary.py", f"--folder={model}"],
         ["serving_model_load.py", f"--folder={model}"],
         ["serving_shared_context.py", f"--folder={model}"],

@@ -16,6 +16,8 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 
+import storage
+
 
 class StepFailed(Exception):
     """A command of the chain ended with an error; the message says which and how to run it alone."""
@@ -99,9 +101,7 @@ def _read_mark(path: str, command: list[str]) -> Cost | None:
 
 
 def _write_mark(path: str, command: list[str], cost: Cost) -> None:
-    with open(path + ".tmp", "w", encoding="utf-8") as file:
-        json.dump({"command": command[1:], **dataclasses.asdict(cost)}, file)
-    os.replace(path + ".tmp", path)
+    storage.write(path, [json.dumps({"command": command[1:], **dataclasses.asdict(cost)}).encode()])
 
 
 def free_port() -> int:

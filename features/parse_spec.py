@@ -87,3 +87,8 @@ def _dense(field: Field) -> tf.io.FixedLenFeature | tf.io.RaggedFeature:
 
 def _ragged(key: str, dtype: tf.DType) -> tf.io.RaggedFeature:
     return tf.io.RaggedFeature(dtype, key, row_splits_dtype=tf.int64)
+
+
+def flat(column: tf.Tensor | tf.RaggedTensor) -> tf.Tensor:
+    """All values of a parsed column, one behind the other."""
+    return column.flat_values if isinstance(column, tf.RaggedTensor) else column

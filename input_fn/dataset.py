@@ -7,6 +7,7 @@ import functools
 import math
 import random
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import tensorflow as tf
 
@@ -143,29 +144,29 @@ def _shuffled_batches(
         return columns, dealt, pieces.number_of_batches(row_splits, options.batch_size), parts
 
     @_as_it_stands
-    def batches_of_block(
-        columns: Columns, dealt: pieces.Pieces, count: tf.Tensor, parts: tuple[tf.Tensor, ...]
-    ) -> tf.data.Dataset:
-        block = _Block(*parts)
+    def places_of_block(*cut: Any) -> tf.data.Dataset:
+        """The number of each batch beside its block, which is handed on and not copied."""
+        *_, count, parts = cut
+        repeats = tf.where(_Block(*parts).is_last & (count > 0), tf.constant(options.replicas - 1, tf.int64), 0)
+        return tf.data.Dataset.zip((tf.data.Dataset.range(count + repeats), tf.data.Dataset.from_tensors(cut).repeat()))
 
-        @_as_it_stands
-        def make_batch(place: tf.Tensor) -> Batch:
-            number = tf.minimum(place, count - 1)
-            chosen = dealt.take(tf.range(number, tf.size(dealt.request, tf.int64), count))
-            made = batches.gather(columns, chosen, schema)
-            if options.trace:
-                position, is_last = _position_behind(block, number, count), block.is_last & (place >= count - 1)
-                made |= {POSITION: position, REPEATED: place > number, LAST: is_last}
-            features, labels = batches.split_labels(made)
-            return prepare(features), labels
-
-        repeats = tf.where(block.is_last & (count > 0), tf.constant(options.replicas - 1, tf.int64), 0)
-        places = tf.data.Dataset.range(count + repeats)
-        return places.map(make_batch, options.num_threads or tf.data.AUTOTUNE, deterministic=True)
+    @_as_it_stands
+    def make_batch(place: tf.Tensor, cut: tuple[Columns, pieces.Pieces, tf.Tensor, tuple[tf.Tensor, ...]]) -> Batch:
+        columns, dealt, count, parts = cut
+        block, number = _Block(*parts), tf.minimum(place, count - 1)
+        chosen = dealt.take(tf.range(number, tf.size(dealt.request, tf.int64), count))
+        made = batches.gather(columns, chosen, schema)
+        if options.trace:
+            position, is_last = _position_behind(block, number, count), block.is_last & (place >= count - 1)
+            made |= {POSITION: position, REPEATED: place > number, LAST: is_last}
+        features, labels = batches.split_labels(made)
+        return prepare(features), labels
 
     blocks = _blocks(records.batch(size), size, options.skip_records)
     cut_blocks = blocks.map(cut_block, 1, deterministic=True).prefetch(1)
-    return cut_blocks.flat_map(batches_of_block).skip(options.skip_batches)
+    places = cut_blocks.flat_map(places_of_block).skip(options.skip_batches)
+    # Over the blocks' borders: threads that made the last batches of one go on with the first of the next.
+    return places.map(make_batch, options.num_threads or tf.data.AUTOTUNE, deterministic=True)
 
 
 def _position_behind(block: _Block, number: tf.Tensor, count: tf.Tensor) -> tf.Tensor:

@@ -133,17 +133,13 @@ def _first_bad(column: tf.Tensor | tf.RaggedTensor, vocabulary_size: int) -> tup
     bad = _unsigned(column) >= tf.constant(vocabulary_size, tf.uint64)
     place = tf.argmax(tf.concat([tf.cast(bad, tf.int32), [0]], 0))
     record = tf.searchsorted(_record_splits(column), [place], side="right", out_type=tf.int64)[0] - 1
-    padded = tf.concat([_flat(column), tf.zeros([1], tf.int64)], 0)
+    padded = tf.concat([parse_spec.flat(column), tf.zeros([1], tf.int64)], 0)
     return tf.reduce_any(bad), record, padded[place]
-
-
-def _flat(column: tf.Tensor | tf.RaggedTensor) -> tf.Tensor:
-    return column.flat_values if isinstance(column, tf.RaggedTensor) else column
 
 
 def _unsigned(column: tf.Tensor | tf.RaggedTensor) -> tf.Tensor:
     """All ids of a column, flat; a negative one becomes huge, so that one comparison finds both."""
-    return tf.bitcast(_flat(column), tf.uint64)
+    return tf.bitcast(parse_spec.flat(column), tf.uint64)
 
 
 def _record_splits(column: tf.Tensor | tf.RaggedTensor) -> tf.Tensor:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 
+from features import parse_spec
 from features.schema import Field, Schema
 from model_fn.representation import Features
 
@@ -19,8 +20,7 @@ def columns(features: Features, schema: Schema) -> dict[str, tf.Tensor]:
 
 
 def _column(values: tf.Tensor | tf.RaggedTensor, field: Field) -> tf.Tensor:
-    flat = values.flat_values if isinstance(values, tf.RaggedTensor) else values
-    rows = tf.reshape(flat, [-1, field.width])
+    rows = tf.reshape(parse_spec.flat(values), [-1, field.width])
     is_missing = tf.math.is_nan(rows)
     numbers = tf.where(is_missing, tf.zeros_like(rows), rows)
     return tf.concat([numbers, tf.cast(tf.reduce_any(is_missing, 1, keepdims=True), tf.float32)], 1)

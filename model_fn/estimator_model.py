@@ -18,6 +18,9 @@ from model_fn.whole_loss import WholeSet
 
 ModeKeys = tf_estimator.ModeKeys
 
+# Begins the names of a loss's terms in TensorBoard.
+LOSS_SCOPE = "loss/"
+
 
 class _Needed(TypedDict):
     schema: Schema
@@ -115,7 +118,7 @@ def _labels(labels: dict[str, tf.RaggedTensor]) -> losses.Labels:
 
 def _summarize(parts: dict[str, tf.Tensor], diagnostics: dict[str, tf.Tensor], scores: dict[str, tf.Tensor]) -> None:
     for name, value in parts.items():
-        tf.compat.v1.summary.scalar(f"loss/{name}", value)
+        tf.compat.v1.summary.scalar(LOSS_SCOPE + name, value)
     for name, value in diagnostics.items():
         tf.compat.v1.summary.scalar(f"propensity/{name}", value)
     for name, value in scores.items():

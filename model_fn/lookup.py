@@ -139,9 +139,9 @@ def bags_of_side(features: Features, side: Side, combiner: str) -> list[Bags]:
 
 def _bags_of_ones(features: Features, side: Side, ones: list[tuple[int, Field]]) -> Bags:
     """A row times its weight, whatever the combiner: the mean of one row would lose the weight."""
-    ids = tf.stack([_flat(features[field.name]) for _, field in ones], 1)
+    ids = tf.stack([parse_spec.flat(features[field.name]) for _, field in ones], 1)
     unweighted = tf.ones([side.rows])
-    columns = [_flat(features[field.weight_key]) if field.weighted else unweighted for _, field in ones]
+    columns = [parse_spec.flat(features[field.weight_key]) if field.weighted else unweighted for _, field in ones]
     first_of_row = side.first + tf.range(side.rows) * len(side.fields)
     numbers = first_of_row[:, tf.newaxis] + tf.constant([index for index, _ in ones])
     return Bags(*(tf.reshape(values, [-1]) for values in (ids, tf.stack(columns, 1), numbers)))
@@ -151,13 +151,9 @@ def _bags_of_many(features: Features, side: Side, index: int, field: Field, comb
     """The mean divides by the sum of weights, sqrtn by the root of the sum of their squares."""
     values = features[field.name] if field.is_context else features[field.name].values
     rows = rows_of_splits(values.row_splits)
-    weights = _flat(features[field.weight_key]) if field.weighted else tf.ones_like(values.values, tf.float32)
+    weights = parse_spec.flat(features[field.weight_key]) if field.weighted else tf.ones_like(values.values, tf.float32)
     numbers = side.first + index + rows * len(side.fields)
     return Bags(values.values, _combined(weights, rows, side.rows, combiner), numbers)
-
-
-def _flat(values: tf.Tensor | tf.RaggedTensor) -> tf.Tensor:
-    return values.flat_values if isinstance(values, tf.RaggedTensor) else values
 
 
 def _combined(weights: tf.Tensor, rows: tf.Tensor, count: tf.Tensor, combiner: str) -> tf.Tensor:

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO, TextIO
 
+import storage
 from features import names
 from features.raw_requests import RawRequest
 from serving.client import Scored
@@ -111,17 +112,11 @@ class PartFile:
     def complete(self, with_version: bool) -> None:
         """Gives the file its name; the version's column stays in it where that is wanted."""
         self._file.close()
-        temporary = f"{self.path}.tmp-{os.getpid()}"
-        try:
-            with open(self.part, encoding="utf-8") as part, open(temporary, "w", encoding="utf-8") as file:
-                next(part)
-                file.writelines(part if with_version else (line.rsplit(",", 1)[0] + "\n" for line in part))
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, self.path)
-        finally:
-            if os.path.exists(temporary):
-                os.remove(temporary)
+        with open(self.part, "rb") as part, storage.writing(self.path) as file:
+            next(part)
+            file.writelines(part if with_version else (line.rsplit(b",", 1)[0] + b"\n" for line in part))
+            file.flush()
+            os.fsync(file.fileno())
         os.remove(self.part)
 
     def close(self) -> None:

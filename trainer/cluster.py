@@ -33,10 +33,12 @@ STATE_FILE = "cluster.json"
 RUNNING = "running"
 # The weights are there: workers can begin.
 READY = "ready"
+# All is trained; the chief evaluates and exports the last checkpoint.
+CLOSING = "closing"
 FINISHED = "finished"
 STOPPED = "stopped"
 FAILED = "failed"
-_GOING_ON = (None, RUNNING, READY)
+_GOING_ON = (None, RUNNING, READY, CLOSING)
 
 _POLL_SECONDS = 0.5
 # A process whose port answers no more for so long is dead.
@@ -136,8 +138,10 @@ class RunState:
 
     def __init__(self, model_dir: str) -> None:
         self._path = storage.join(model_dir, STATE_FILE)
-        # What ended before this process began is not its run.
-        self._old = self._read().get("run") if self._read().get("state") not in _GOING_ON else None
+        found = self._read()
+        # What ended before this process began is not its run, and what was about to end then may have been killed.
+        self._old = found.get("run") if found.get("state") not in _GOING_ON else None
+        self._old_closing = found.get("run") if found.get("state") == CLOSING else None
         self._mine = ""
 
     def write(self, state: str, message: str = "") -> None:
@@ -157,6 +161,12 @@ class RunState:
     def is_ready(self) -> bool:
         """Whether workers can begin."""
         return self._read().get("state") == READY
+
+    def is_closing(self) -> bool:
+        """Whether nothing is left to train, or the run has ended."""
+        found = self._read()
+        is_closing = found.get("state") == CLOSING and found.get("run") != self._old_closing
+        return is_closing or self.ended() is not None
 
     def _read(self) -> dict[str, str]:
         try:

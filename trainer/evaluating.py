@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
 
+import storage
 from features import names
 from input_fn import dataset, files
 from model_fn import estimator as tf_estimator
+from storage import lock
 from trainer import evaluation_report, evaluations, signals, slicing
 from trainer.data_dir import DataDir
 from trainer.exporters import VersionExporter
 from trainer.options import BEST, FINAL, Options
 from trainer.terminal import say
+
+_COMMAND = "python -m trainer"
+_POLL_SECONDS = 0.5
+_TURN_DIR = "_evaluating"
+# On a store a killed evaluator's lock may stay.
+_LONGEST_TURN = 900.0
 
 
 class Evaluator:
@@ -29,7 +38,7 @@ class Evaluator:
         estimator: alone, whatever the cluster: evaluation reads checkpoints.
         paths: record files of each split that is evaluated; the first counts for --metric. Empty: no evaluations.
         exporters: by name.
-        request: whether the process shall end.
+        asked: by which signal the process shall end, or 0.
     """
 
     def __init__(
@@ -39,14 +48,14 @@ class Evaluator:
         estimator: tf_estimator.Estimator,
         paths: Mapping[str, Sequence[str]],
         exporters: Mapping[str, VersionExporter],
-        request: signals.Request,
+        asked: Callable[[], int],
     ) -> None:
         self._options = options
         self._data = data
         self._estimator = estimator
         self._paths = paths
         self._exporters = exporters
-        self._request = request
+        self._asked = asked
         self._steps = math.ceil(options.eval_impressions / options.batch_size) or None
 
     @property
@@ -74,7 +83,7 @@ class Evaluator:
         read = self._options.scoring_input(ordered=True)
         schema, size = self._data.schema, self._data.vocabulary.size
         make = functools.partial(dataset.make_dataset, list(self._paths[split]), schema, size, read)
-        hooks = [signals.BreakHook(self._request)]
+        hooks = [signals.BreakHook(self._asked)]
         name = None if split == names.TEST else split
         found = dict(self._estimator.evaluate(make, self._steps, hooks, checkpoint, name))
         self._data.refuse_replaced()
@@ -123,6 +132,23 @@ class EvaluateOnSave(tf.compat.v1.train.CheckpointSaverListener):
         self._last = time.monotonic()
 
 
+@contextlib.contextmanager
+def in_turn(model_dir: str) -> Iterator[None]:
+    """Lets one process of a run at a time evaluate and export: it waits for the other, but not for ever."""
+    until = time.monotonic() + _LONGEST_TURN
+    with contextlib.ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(lock.held(storage.join(model_dir, _TURN_DIR), _COMMAND, "model_dir"))
+                break
+            except lock.LockedError as error:
+                if time.monotonic() > until:
+                    say(f"not waited for any longer: {error}")
+                    break
+                time.sleep(_POLL_SECONDS)
+        yield
+
+
 def follow(evaluator: Evaluator, model_dir: str, throttle_secs: int, is_over: Any) -> None:
     """The loop of an evaluator process: evaluates each newest checkpoint until the run is over.
 
@@ -137,10 +163,11 @@ def follow(evaluator: Evaluator, model_dir: str, throttle_secs: int, is_over: An
     while not is_over():
         checkpoint = tf.train.latest_checkpoint(model_dir)
         if checkpoint in done or time.monotonic() - last < throttle_secs:
-            time.sleep(0.5)
+            time.sleep(_POLL_SECONDS)
             continue
         try:
-            evaluator.evaluate(checkpoint)
+            with in_turn(model_dir):
+                evaluator.evaluate(checkpoint)
         except (tf.errors.NotFoundError, ValueError):
             # A checkpoint that was replaced by later ones while it was opened.
             if tf.train.latest_checkpoint(model_dir) == checkpoint:

@@ -239,6 +239,9 @@ class Options:
         self._demand("model_dir", bool(self.model_dir), "a folder")
         self._demand("predictions", self.task_type != INFER or bool(self.predictions), "a file to write")
         self._demand("export_dir", self.task_type != EXPORT or bool(self.export_dir), "a folder")
+        reads_one = self.task_type in (INFER, REPORT)
+        some = len(self.splits) == 1 if reads_one else bool(self.splits)
+        self._demand("split", some, "one split" + " or several, separated by commas" * (not reads_one))
         for name, allowed in settings.refused(self):
             raise ValueError(f"--{name}={getattr(self, name)}: {allowed}")
         unknown = set(self.exporter_names) - set(EXPORTERS)

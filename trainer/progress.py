@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from model_fn import estimator as tf_estimator
+from model_fn.estimator_model import LOSS_SCOPE
 from trainer import training_graph
 from trainer.terminal import say
 
@@ -16,7 +17,6 @@ v1 = tf.compat.v1
 
 # TensorBoard's name of the speed since the line before.
 SPEED = "speed/impressions_per_second"
-_LOSS_SCOPE = "loss/"
 _TOTAL = "loss"
 # A longer gap between two steps was a checkpoint or an evaluation and does not count as training time.
 _LONGEST_GAP = 0.5
@@ -113,7 +113,7 @@ def task_losses() -> dict[str, tf.Tensor]:
     """The loss of each task in the graph, which the model summarizes for TensorBoard as loss/TASK: scalars."""
     summaries = tf.compat.v1.get_collection(tf.compat.v1.GraphKeys.SUMMARIES)
     scalars = [tensor.op for tensor in summaries if tensor.op.type == "ScalarSummary"]
-    return {op.name.removeprefix(_LOSS_SCOPE): op.inputs[1] for op in scalars if op.name.startswith(_LOSS_SCOPE)}
+    return {op.name.removeprefix(LOSS_SCOPE): op.inputs[1] for op in scalars if op.name.startswith(LOSS_SCOPE)}
 
 
 def duration(seconds: float) -> str:

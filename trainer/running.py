@@ -6,9 +6,11 @@ nobody, a final export needs max_steps, and parameter servers never end.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import os
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -22,7 +24,7 @@ from model_fn import estimator as tf_estimator
 from model_fn import lookup, network
 from model_fn.hyperparameters import Hyperparameters
 from model_fn.sync_gradients import Exchange
-from trainer import cluster, early_stopping, evaluating, evaluations, run_config, terminal, training_graph
+from trainer import cluster, early_stopping, evaluating, evaluations, run_config, terminal, training_graph, warm_start
 from trainer.cluster import Part
 from trainer.data_dir import DataDir
 from trainer.exporters import VersionExporter
@@ -114,10 +116,13 @@ def _lead_cluster(plan: Plan, request: Request, state: cluster.RunState) -> None
     def is_cut_short() -> bool:
         return bool(request.signal or dead)
 
+    def close() -> None:
+        state.write(cluster.CLOSING)
+
     with cluster.Watch(cluster.peers(plan.part, (cluster.SERVER, cluster.WORKER)), on_death):
         done = cluster.DoneHook(plan.part, is_cut_short)
         if not plan.options.sync_replicas:
-            _train_to_the_end(plan, request, [done, cluster.ReadyHook(state)], done.wait, dead)
+            _train_to_the_end(plan, request, [done, cluster.ReadyHook(state)], done.wait, dead, close)
             return
         steps = LockStep(plan.part.workers)
 
@@ -125,7 +130,7 @@ def _lead_cluster(plan: Plan, request: Request, state: cluster.RunState) -> None
             steps.release(session)
             return done.wait(session)
 
-        _train_to_the_end(plan, request, [done, cluster.ReadyHook(state), steps], let_go_and_wait, dead)
+        _train_to_the_end(plan, request, [done, cluster.ReadyHook(state), steps], let_go_and_wait, dead, close)
 
 
 def take_part(plan: Plan, request: Request) -> None:
@@ -162,11 +167,16 @@ def take_part(plan: Plan, request: Request) -> None:
 
 
 def _follow(plan: Plan, request: Request, state: cluster.RunState) -> None:
-    evaluator = make_evaluator(plan, request)
+    def asked() -> int:
+        # The last checkpoint is the chief's to evaluate, which waits for nobody: one at work here would come behind it.
+        return request.signal or (signal.SIGTERM if state.is_closing() else 0)
+
     options = plan.options
-    evaluating.follow(
-        evaluator, options.model_dir, options.eval_throttle_secs, lambda: bool(request.signal or state.ended())
-    )
+    with contextlib.suppress(StoppedError):
+        evaluating.follow(
+            make_evaluator(plan, asked), options.model_dir, options.eval_throttle_secs, lambda: bool(asked())
+        )
+    cluster.wait_for_end(state, lambda: bool(request.signal))
     if request.signal:
         raise StoppedError("the evaluator was asked to end", request.signal)
     ended = state.ended()
@@ -180,11 +190,13 @@ def _train_to_the_end(
     hooks: Sequence[Any] = (),
     wait: Callable[[tf.compat.v1.Session], bool] | None = None,
     dead: Sequence[str] = (),
+    close: Callable[[], None] = lambda: None,
 ) -> None:
-    """Trains what is left, evaluates the last checkpoint and makes the last exports."""
+    """Trains what is left, tells others by `close`, evaluates the last checkpoint and makes the last exports."""
     options = plan.options
-    evaluator = make_evaluator(plan, request)
+    evaluator = make_evaluator(plan, lambda: request.signal)
     stopper = _stopper(plan, evaluator)
+    has_evaluator = bool(plan.part.addresses.get(cluster.EVALUATOR))
     if stopper is not None and stopper.is_due():
         say("nothing to train: early stopping ended this model's training before")
     elif plan.is_over():
@@ -193,11 +205,17 @@ def _train_to_the_end(
         if plan.start.is_begun:
             read = sum(records for records, _ in plan.start.positions)
             say(f"going on behind the {read:,} records that the checkpoint has seen")
-        has_evaluator = bool(plan.part.addresses.get(cluster.EVALUATOR))
         listener = evaluating.EvaluateOnSave(evaluator, options.model_dir, options.eval_throttle_secs, request)
         own = [*hooks, stopper] if stopper is not None else list(hooks)
         _train(plan, lambda: bool(request.signal or dead), [] if has_evaluator else [listener], own, wait)
     _refuse_unfinished(plan, request, dead)
+    close()
+    with evaluating.in_turn(options.model_dir) if has_evaluator else contextlib.nullcontext():
+        _finish(plan, evaluator, stopper)
+
+
+def _finish(plan: Plan, evaluator: evaluating.Evaluator, stopper: early_stopping.EarlyStopping | None) -> None:
+    options = plan.options
     if plan.latest:
         evaluator.evaluate(plan.latest)
     if stopper is not None and stopper.is_due() and (best := evaluations.restore_best(options.model_dir)):
@@ -238,6 +256,16 @@ def _train(
     estimator.train(functools.partial(training_input, plan), hooks, max_steps=most, saving_listeners=list(listeners))
 
 
+def try_graph(plan: Plan) -> None:
+    """Makes the graph of a training and forgets it: raises whatever would end the training before its first step."""
+    with tf.Graph().as_default():
+        features, labels = tf.compat.v1.data.make_one_shot_iterator(training_input(plan)).get_next()
+        mode, cold = tf_estimator.ModeKeys.TRAIN, params(plan) | {"warm_start": ""}
+        training_graph.model_fn(features, labels, mode, cold, plan.config)
+        if plan.warm_start:
+            warm_start.take(plan.warm_start, shown=False)
+
+
 def training_input(plan: Plan) -> tf.data.Dataset:
     """What the run still has to read."""
     options, phase = plan.options, plan.start.phase
@@ -275,8 +303,8 @@ def _stopper(plan: Plan, evaluator: evaluating.Evaluator) -> early_stopping.Earl
     )
 
 
-def make_evaluator(plan: Plan, request: Request) -> evaluating.Evaluator:
-    """The run's evaluator."""
+def make_evaluator(plan: Plan, asked: Callable[[], int]) -> evaluating.Evaluator:
+    """The run's evaluator, which breaks off where `asked` gives a signal."""
     options = plan.options
     estimator = make_estimator(options, plan.filled, plan.data, run_config.make(options, clustered=False))
     paths = {split: found for split, found in plan.paths.items() if split in options.evaluated_splits}
@@ -284,7 +312,7 @@ def make_evaluator(plan: Plan, request: Request) -> evaluating.Evaluator:
         name: VersionExporter(storage.join(options.model_dir, "export", name), _version_maker(plan), name == BEST)
         for name in options.exporter_names
     }
-    return evaluating.Evaluator(options, plan.data, estimator, paths, exporters, request)
+    return evaluating.Evaluator(options, plan.data, estimator, paths, exporters, asked)
 
 
 def _version_maker(plan: Plan) -> Callable[[str, str], str]:

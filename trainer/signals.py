@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
+import tensorflow as tf
+
 from model_fn import estimator as tf_estimator
 from trainer.terminal import StoppedError
 
@@ -67,12 +69,27 @@ class StopHook(tf_estimator.SessionRunHook):
 
 
 class BreakHook(tf_estimator.SessionRunHook):
-    """Ends an evaluation at once: what it has counted is of no use."""
+    """Ends an evaluation before its result is kept: what it has counted is of no use.
 
-    def __init__(self, request: Request) -> None:
-        self._request = request
+    Args:
+        asked: by which signal to end, or 0; called twice a second at most, and at the end.
+    """
+
+    def __init__(self, asked: Callable[[], int]) -> None:
+        self._asked = asked
+        self._last = 0.0
 
     def after_run(self, run_context: tf_estimator.SessionRunContext, run_values: tf_estimator.SessionRunValues) -> None:
         """Raises StoppedError where it is due."""
-        if self._request.signal:
-            raise StoppedError("stopped during an evaluation; the checkpoint is saved", self._request.signal)
+        now = time.monotonic()
+        if now - self._last >= _ASK_SECONDS:
+            self._last = now
+            self._break()
+
+    def end(self, session: tf.compat.v1.Session) -> None:
+        """Likewise behind the last batch."""
+        self._break()
+
+    def _break(self) -> None:
+        if number := self._asked():
+            raise StoppedError("stopped during an evaluation; the checkpoint is saved", number)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -88,9 +88,5 @@ def _sample_words(field: Field, data: DataDir) -> list[str]:
     found: set[str] = set()
     for request in raw_requests.from_json(storage.read(path)):
         rows = [request.context[field.name]] if field.is_context else request.impressions[field.name]
-        found.update(_flat(rows))
+        found.update(str(value) for row in rows for value in row)
     return sorted(found)
-
-
-def _flat(rows: Iterable[Iterable[Any]]) -> Iterable[str]:
-    return (str(value) for row in rows for value in row)

@@ -75,17 +75,19 @@ def train(options: Options, hyperparameters: Hyperparameters, given: Mapping[str
             model_dir.claim(options.model_dir)
             model_dir.remove_unfinished(options.model_dir)
             same_step.restore(options.model_dir)
-            if options.clear_existing_model:
-                model_dir.clear(options.model_dir)
             config = run_config.make(options, clustered=True)
             plan = _plan(options, hyperparameters, given, data, part, paths, config, source)
+            if options.clear_existing_model:
+                running.try_graph(plan)
+                model_dir.clear(options.model_dir)
             for line in model_settings.without_effect(plan.settings, given):
                 say(line)
             _keep(plan, given)
             own_vocabulary.save(options.model_dir, data)
             if options.continue_from and not plan.latest:
                 _go_on(plan)
-                plan = _plan(options, hyperparameters, {}, data, part, paths, config, source)
+                begun = dataclasses.replace(options, clear_existing_model=False)
+                plan = _plan(begun, hyperparameters, {}, data, part, paths, config, source)
             running.lead(plan, request)
 
 
@@ -146,7 +148,8 @@ def _plan(
     config: tf_estimator.RunConfig,
     source: str,
 ) -> running.Plan:
-    checkpoint = tf.train.latest_checkpoint(options.model_dir)
+    # What is to be removed goes when all is checked, in a cluster by the chief: each plans as if it were gone.
+    checkpoint = None if options.clear_existing_model else tf.train.latest_checkpoint(options.model_dir)
     saved = model_dir.saved_hyperparameters(options.model_dir)
     # A folder without a checkpoint holds no model yet: its settings are those of a run that failed early.
     if saved is not None and checkpoint:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
+from features import parse_spec
 from features.schema import Field
 from features.vocabulary import UNKNOWN, Vocabulary
 
@@ -58,7 +59,7 @@ class Translator:
 
     def _field(self, field: Field, features: Columns) -> Columns:
         column = features[field.name]
-        flat = column.flat_values if isinstance(column, tf.RaggedTensor) else column
+        flat = parse_spec.flat(column)
         ids = tf.numpy_function(self._lookup, [flat], tf.int64)
         ids.set_shape(flat.shape)
         if field.is_many and self._model.drops_unknown:

@@ -9,6 +9,8 @@ import json
 import os
 from typing import Any
 
+import storage
+
 SCORES = ("pctr", "pcvr", "pctcvr")
 TASKS = {"CTR AUC": "ctr_auc", "CVR AUC (clicked)": "cvr_auc", "CTCVR AUC": "ctcvr_auc"}
 TRUTH = {
@@ -71,9 +73,7 @@ def write_summary(folders: Folders, models: list[str], served: str) -> str:
     ]
     text = "\n\n".join(parts)
     path = os.path.join(folders.output, "summary.md")
-    with open(path + ".tmp", "w", encoding="utf-8") as file:
-        file.write(text + "\n")
-    os.replace(path + ".tmp", path)
+    storage.write(path, [text.encode(), b"\n"])
     return text
 
 

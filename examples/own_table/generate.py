@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 import os
 
 import numpy as np
+
+import storage
 
 USERS, ITEMS = 400, 300
 CITIES = ("Lyon", "Porto", "Gent", "Turku", "Graz")
@@ -88,11 +91,10 @@ def main() -> None:
     os.makedirs(arguments.output_dir, exist_ok=True)
     path = os.path.join(arguments.output_dir, "shop.csv")
     made = rows(np.random.default_rng(arguments.seed), arguments.searches)
-    with open(path + ".tmp", "w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(made[0]))
+    with storage.writing(path) as file, io.TextIOWrapper(file, encoding="utf-8", newline="") as text:
+        writer = csv.DictWriter(text, fieldnames=list(made[0]))
         writer.writeheader()
         writer.writerows(made)
-    os.replace(path + ".tmp", path)
 
 
 if __name__ == "__main__":

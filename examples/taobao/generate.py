@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 import os
 
 import numpy as np
+
+import storage
 
 USERS, ADS, CATEGORIES, BRANDS = 300, 200, 20, 40
 
@@ -61,11 +64,10 @@ def advertisement(ad: int) -> dict[str, str | int]:
 
 def write(path: str, rows: list[dict[str, str | int]]) -> None:
     """A CSV file with a header."""
-    with open(path + ".tmp", "w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+    with storage.writing(path) as file, io.TextIOWrapper(file, encoding="utf-8", newline="") as text:
+        writer = csv.DictWriter(text, fieldnames=list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    os.replace(path + ".tmp", path)
 
 
 def main() -> None:

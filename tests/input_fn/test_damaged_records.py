@@ -148,5 +148,5 @@ def test_a_size_changes_the_fingerprint(folder):
     paths = files.find(str(folder / "part-*"))
     before = files.fingerprint(paths)
     assert files.fingerprint(paths) == before
-    rewrite(folder / "part-b.tfrecord.gz", lambda feature: feature[names.CLICK].int64_list.value.append(1))
+    rewrite(folder / "part-b.tfrecord.gz", lambda feature: feature[names.CLICK].int64_list.value.extend(range(99)))
     assert files.fingerprint(paths) != before

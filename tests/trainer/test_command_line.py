@@ -29,6 +29,7 @@ MISTAKES = {
     "exporters": (["--exporters=last"], "--exporters=last: allowed is any of best, final"),
     "no predictions": (["--task_type=infer"], "--predictions=: allowed is a file to write"),
     "no export_dir": (["--task_type=export"], "--export_dir=: allowed is a folder"),
+    "no split": (["--task_type=eval", "--split="], "--split=: allowed is one split or several, separated by commas"),
     "no flagfile": (["--flagfile=/nowhere/x.flags"], "/nowhere/x.flags"),
     "profile": (["--profile_steps=9,5"], "--profile_steps=9,5: allowed is FIRST,LAST: two steps, 0 <= FIRST < LAST"),
     "no number at all": (["--learning_rate=nan"], "learning_rate nan: allowed is 0 or more"),

@@ -13,7 +13,7 @@ import tensorflow as tf
 from tensorflow.core.util import event_pb2
 
 from features import names
-from model_fn import evaluation, metric_ops, score_histogram
+from model_fn import evaluation, metric_ops, score_histogram, terms
 from model_fn.hyperparameters import Hyperparameters
 from trainer import evaluation_report, event_files, model_dir, reporting
 from trainer.event_files import Curve
@@ -408,9 +408,9 @@ def test_command_reports_on_a_model_that_the_trainer_made(trained, tmp_path):
     assert (done.returncode, done.stdout) == (0, f"wrote {path}\n"), done.stderr
     page = Page(path.read_text(encoding="utf-8"))
     losses = page.section("Learning curves: losses in training").text
-    for title in ("all terms", "CTR", "CTCVR", "DR error risk of CVR", "DR risk of the imputation"):
+    for title in ("all terms", *terms.factors(Hyperparameters(model="escm2_dr"))):
         assert title in losses
-    assert "IPS" not in losses
+    assert "ips" not in losses
     assert "floor" in page.section("Propensities").text
     assert "CTR: calibration" in page.section("Learning curves: evaluations").text
     assert "not at its last" not in page.text

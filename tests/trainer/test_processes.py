@@ -3,6 +3,7 @@
 import json
 import re
 import signal
+import threading
 import time
 
 import pytest
@@ -11,7 +12,9 @@ from record_examples import small_schema, write_data_dir
 from trainer_processes import finish, free_ports, global_step, impressions_of, start, trained_impressions, wait_for
 
 from trainer import cluster as clusters
+from trainer import evaluating, signals
 from trainer.cluster import part_of
+from trainer.terminal import StoppedError
 
 
 @pytest.fixture(scope="module")
@@ -88,3 +91,40 @@ def test_a_topology_that_would_not_train_all_is_refused_before_anything_starts(c
     config = json.dumps({"cluster": cluster, "task": {"type": "chief", "index": 0}})
     with pytest.raises(ValueError, match=problem):
         part_of(config, flag.removeprefix("--distribute=") if "distribute" in flag else "none")
+
+
+def test_a_run_that_closes_is_seen_by_those_that_follow_it_and_by_none_that_come_behind_a_kill(tmp_path):
+    chief, follower = clusters.RunState(str(tmp_path)), clusters.RunState(str(tmp_path))
+    chief.write(clusters.RUNNING)
+    assert not follower.is_closing()
+    chief.write(clusters.CLOSING)
+    assert follower.is_closing() and follower.ended() is None
+    assert not clusters.RunState(str(tmp_path)).is_closing()
+    chief.write(clusters.FINISHED)
+    assert follower.is_closing() and follower.ended() == (clusters.FINISHED, "")
+
+
+def test_an_evaluation_that_is_overtaken_ends_before_its_result_is_kept():
+    asked = []
+    with tf.Graph().as_default(), pytest.raises(StoppedError):
+        hook = signals.BreakHook(lambda: signal.SIGTERM if asked else 0)
+        with tf.compat.v1.train.MonitoredSession(hooks=[hook]) as session:
+            session.run(tf.constant(1))
+            asked.append(True)
+
+
+def test_evaluations_of_two_processes_take_turns(tmp_path):
+    ended = []
+
+    def evaluate(number):
+        with evaluating.in_turn(str(tmp_path)):
+            time.sleep(0.1)
+            ended.append(number)
+
+    threads = [threading.Thread(target=evaluate, args=[number]) for number in range(2)]
+    begun = time.monotonic()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(ended) == [0, 1] and time.monotonic() - begun > 0.2

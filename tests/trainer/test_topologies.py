@@ -22,7 +22,8 @@ from trainer_processes import (
 pytestmark = pytest.mark.topologies
 
 DOCS = os.path.join(REPOSITORY, "docs", "training.md")
-FLAGS = ["--num_epochs=2", "--exporters=final", "--log_steps=10"]
+# An evaluator looks at every checkpoint, the last one too, which is the chief's to evaluate.
+FLAGS = ["--num_epochs=2", "--exporters=final", "--log_steps=10", "--eval_throttle_secs=0"]
 # Long enough that a signal comes in the middle.
 LONG = ["--exporters=final", "--log_steps=50", "--save_checkpoints_secs=1"]
 COLUMNS = ("topology", "fresh", "the same command again", "SIGTERM to the chief, then again", "SIGKILL, then again")
@@ -80,6 +81,8 @@ def whole_run(data_dir, model_dir, roles, *more):
     assert total_of(printed) == 2 * impressions_of(data_dir)
     step = int(tf.train.load_variable(str(model_dir), "global_step"))
     assert json.loads((model_dir / "eval.json").read_text())["global_step"] == step
+    evaluated = [json.loads(line)["step"] for line in (model_dir / "evaluations.jsonl").read_text().splitlines()]
+    assert evaluated == sorted(set(evaluated)) and evaluated[-1] == step
     assert printed["chief 0"].count("evaluated at step") == 1 and len(exports(model_dir)) == 1
     return "each impression once a pass, evaluated and exported once, all end with 0"
 

@@ -306,6 +306,20 @@ def test_clearing_deletes_what_trainings_made_and_nothing_else(log, trained, tmp
     assert os.listdir(tmp_path / "home") == ["letter.txt"]
 
 
+def test_a_run_that_is_refused_leaves_the_model_that_it_was_to_clear(log, trained, tmp_path):
+    folder, damaged = tmp_path / "model", tmp_path / "data"
+    shutil.copytree(trained, folder)
+    shutil.copytree(log[0], damaged)
+    before = sorted(os.listdir(folder))
+    for path in (damaged / "train").iterdir():
+        path.write_bytes(b"no record")
+    with pytest.raises(ValueError, match="the learning rate would never be reached"):
+        train(log[0], folder, dataclasses.replace(SMALL, warmup_steps=9), clear_existing_model=True, max_steps=5)
+    with pytest.raises(ValueError, match="copy or preprocess the file again"):
+        train(damaged, folder, clear_existing_model=True)
+    assert set(before) <= set(os.listdir(folder)) and step(folder) == step(trained)
+
+
 def test_a_model_of_before_the_mark_is_gone_on_with_and_what_killed_trainings_left_half_written_goes(
     log, trained, tmp_path
 ):

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from model_fn.estimator_model import LOSS_SCOPE
 from model_fn.evaluation import OBSERVED_RATE, TASKS
 from trainer import progressive
 from trainer.event_files import Curve
@@ -29,15 +30,7 @@ class _Subject(NamedTuple):
     logarithmic: bool = False
 
 
-_LOSSES = (
-    _Subject("all terms, weighted", "loss"),
-    _Subject("CTR", "loss/ctr"),
-    _Subject("CVR on clicks", "loss/cvr"),
-    _Subject("CTCVR", "loss/ctcvr"),
-    _Subject("IPS risk of CVR", "loss/ips"),
-    _Subject("DR error risk of CVR", "loss/dr_error"),
-    _Subject("DR risk of the imputation", "loss/dr_imputation"),
-)
+_LOSS = _Subject("all terms, weighted", "loss")
 _PROPENSITIES = (
     _Subject("share of clicks at the floor", "propensity/clipped_share"),
     _Subject("largest weight", "propensity/max_weight"),
@@ -55,8 +48,8 @@ _EVALUATIONS = (
     *(_Subject(f"mean pCVR on {subset} / observed", mean_pcvr(subset), OBSERVED_RATE, 1.0, True) for subset in SUBSETS),
 )
 _EMPTY = Curve(np.empty(0, np.int64), np.empty(0))
-_LOSS_NOTE = """Terms of the loss before they are weighted. A point is one batch; the strong line is a moving mean. The
-first tenth of a curve does not set the scale and may leave its frame."""
+_LOSS_NOTE = """Terms of the loss before they are weighted, by their names in docs/models.md. A point is one batch; the
+strong line is a moving mean. The first tenth of a curve does not set the scale and may leave its frame."""
 _EVALUATIONS_NOTE = """Evaluations during training may look at a part of the split (--eval_impressions), so the last
 point of a curve may differ from the tables. Normalized entropy above 1: worse than always predicting the mean rate."""
 _DAYS_NOTE = """Each day's rows were scored by the model of the day before, which had never seen them: what production
@@ -70,8 +63,10 @@ right. The scales are logarithmic: deciles without positives are in the table on
 
 
 def losses(models: Sequence[TrainedModel]) -> str:
-    """Losses of training."""
-    return _training(models, _LOSSES, "losses", _LOSS_NOTE)
+    """Losses of training: all terms of the models, whichever they are."""
+    tags = dict.fromkeys(tag for model in models for tag in model.training.curves if tag.startswith(LOSS_SCOPE))
+    terms = [_Subject(tag.removeprefix(LOSS_SCOPE), tag) for tag in tags]
+    return _training(models, (_LOSS, *terms), "losses", _LOSS_NOTE)
 
 
 def propensities(models: Sequence[TrainedModel]) -> str:
