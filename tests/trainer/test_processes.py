@@ -107,9 +107,9 @@ def test_a_run_that_closes_is_seen_by_those_that_follow_it_and_by_none_that_come
 def test_an_evaluation_that_is_overtaken_ends_before_its_result_is_kept():
     asked = []
     with tf.Graph().as_default(), pytest.raises(StoppedError):
-        hook = signals.BreakHook(lambda: signal.SIGTERM if asked else 0)
+        hook, step = signals.BreakHook(lambda: signal.SIGTERM if asked else 0), tf.constant(1)
         with tf.compat.v1.train.MonitoredSession(hooks=[hook]) as session:
-            session.run(tf.constant(1))
+            session.run(step)
             asked.append(True)
 
 

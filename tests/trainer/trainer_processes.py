@@ -11,6 +11,7 @@ import sys
 import time
 
 import tensorflow as tf
+from forked_commands import Forked
 
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SMALL = ["--batch_size=32", "--deep_layers=8", "--embedding_size=4", "--num_threads=1"]
@@ -28,16 +29,28 @@ main()
 
 def start(data_dir, model_dir, *flags, code=None, **environment):
     program = ["-c", code] if code else ["-m", "trainer"]
-    # Without what conftest.py sets: the command itself has to be silent.
-    kept = {key: value for key, value in os.environ.items() if key != "TF_CPP_MIN_LOG_LEVEL"}
     return subprocess.Popen(
-        [sys.executable, *program, f"--data_dir={data_dir}", f"--model_dir={model_dir}", *SMALL, *flags],
+        [sys.executable, *program, *_flags(data_dir, model_dir, flags)],
         cwd=REPOSITORY,
-        env=kept | environment,
+        env=_environment(environment),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def fork(data_dir, model_dir, *flags, **environment):
+    """Likewise, but forked from a process that has loaded TensorFlow: in a cluster that would take most of the time."""
+    return Forked("trainer", *_flags(data_dir, model_dir, flags), environment=_environment(environment))
+
+
+def _flags(data_dir, model_dir, more):
+    return [f"--data_dir={data_dir}", f"--model_dir={model_dir}", *SMALL, *more]
+
+
+def _environment(more):
+    # Without what conftest.py sets: the command itself has to be silent.
+    return {key: value for key, value in os.environ.items() if key != "TF_CPP_MIN_LOG_LEVEL"} | more
 
 
 def finish(process):
@@ -96,7 +109,7 @@ class Cluster:
                 if f"{role} {index}" in absent:
                     continue
                 task = json.dumps({"cluster": cluster, "task": {"type": role, "index": index}})
-                self.processes[f"{role} {index}"] = start(data_dir, model_dir, *flags, TF_CONFIG=task)
+                self.processes[f"{role} {index}"] = fork(data_dir, model_dir, *flags, TF_CONFIG=task)
 
     def finish(self):
         """Waits for all; what each printed, and (status, errors) of each."""
