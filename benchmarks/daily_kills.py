@@ -26,7 +26,7 @@ REPOSITORY = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 STEPS = ("preprocess", "train", "export", "gate")
 DAYS = ("2026-01-01", "2026-01-02")
 FLAGS = (
-    "--preprocess_flags=--min_count=2 --direct_num_workers=1",
+    f"--preprocess_flags=--min_count=2 --direct_num_workers=1 --schema={REPOSITORY}/examples/daily/demo.yaml",
     "--train_flags=--embedding_size=4 --deep_layers=8 --batch_size=256 --num_threads=1 --learning_rate=0.003",
     # The models of such small days are of no use, and are accepted.
     "--max_regression=1",

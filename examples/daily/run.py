@@ -11,12 +11,14 @@ import argparse
 import json
 import os
 import random
+import shlex
 import subprocess
 import sys
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 REPOSITORY = os.path.dirname(os.path.dirname(HERE))
-FLAGS = os.path.join(HERE, "demo.flags")
+FLAGS, SCHEMA = (os.path.join(HERE, name) for name in ("demo.flags", "demo.yaml"))
+PREPROCESS_FLAGS = "--min_count=3 --count_half_life_days=3"
 DAYS = 7
 SPOILT = 4
 BAR = 40
@@ -32,7 +34,7 @@ def main() -> None:
     spoilt = os.path.join(log, "spoilt.txt")
     if not os.path.exists(spoilt):
         size = [f"--requests={arguments.requests}", f"--test_requests={int(arguments.requests) // 2}"]
-        world = [f"--days={DAYS}", "--history_scale=0.05", "--click_strength=1.2", "--users=400", "--items=500"]
+        world = [f"--days={DAYS}", "--history_scale=0.01", "--click_strength=1.2", "--users=400", "--items=500"]
         command("simulate", f"--output_dir={log}", *size, *world, "--overwrite")
         date = sorted(name for name in os.listdir(log) if os.path.isdir(os.path.join(log, name)))[SPOILT]
         for split in ("train", "test"):
@@ -41,7 +43,8 @@ def main() -> None:
             file.write(f"{date}: half of all impressions were made clicks, as a broken tracker does\n")
     with open(spoilt, encoding="utf-8") as file:
         print(f"spoilt on purpose: {file.read().strip()}", flush=True)
-    command("daily", f"--log_root={log}", f"--output_root={out}", f"--flagfile={FLAGS}")
+    schema = f"--preprocess_flags=--schema={shlex.quote(SCHEMA)} {PREPROCESS_FLAGS}"
+    command("daily", f"--log_root={log}", f"--output_root={out}", f"--flagfile={FLAGS}", schema)
     print(table(out))
 
 
