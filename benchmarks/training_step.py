@@ -110,7 +110,7 @@ def account(path: str, arguments: argparse.Namespace, batch_size: int) -> dict[s
 def _per_impression(running: v1.Session, step: tf.Operation, count: tf.Tensor, seconds: float, warm_up: int) -> float:
     """Microseconds an impression; the first steps make the batches, and what made them ends behind the last."""
     for _ in range(2 * warm_up):
-        running.run(step)
+        running.run([step, count])
     begin, impressions = time.perf_counter(), 0
     while time.perf_counter() - begin < seconds:
         impressions += running.run([step, count])[1]
