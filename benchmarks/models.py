@@ -1,12 +1,15 @@
 """Every model on worlds in which correction for selection can win, must not lose, or cannot help; judged on the truth.
 
-python benchmarks/models.py --folder=OUT [--requests=3000] [--seeds=5] [--worlds=...] [--models=...] [--backbones=...]
+python benchmarks/models.py --folder=OUT [--seeds=5] [--worlds=...] [--models=...] [--backbones=...] [--tables]
 
-A seed is a log and an initialization; all models of a seed see the same. Prints, for each world, mean and standard
-deviation over the seeds of bias on all (D), clicked (O) and unclicked (N) impressions, RMSE, regret, AUC of what would
-convert on D, calibration of CTR and CVR, and what the propensities alone would do; then the differences to esmm, seed
-by seed, with their standard error. `MODEL+truth` is the model with the true propensities. What is finished is kept in
-the folder: an interrupted run goes on where it was.
+A seed is a log and an initialization; all models of a seed see the same. A model is NAME, or NAME:SETTING=VALUE:...
+with settings of its own; NAME+truth has the true propensities. Seed by seed, world by world; what is finished is kept
+in the folder, so that an interrupted run goes on where it was, and --tables prints what is there.
+
+Prints, for each world, mean and standard deviation over the seeds of bias on all (D), clicked (O) and unclicked (N)
+impressions, RMSE, regret, AUC of what would convert on D, AUC and calibration of clicks, the same of conversions on O,
+and what the propensities alone would do (`simulate.judge`); then the differences to esmm, seed by seed, with their
+standard error.
 """
 
 from __future__ import annotations
@@ -15,7 +18,8 @@ import argparse
 import math
 import os
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from pipeline import Workshop, mean_and_spread, write_table
 
@@ -44,50 +48,83 @@ FIGURES = {
     "CVR calibration O": "cvr_calibration",
     "weighted clicks": "weighted_clicks_predicted",
 }
+Judged = dict[str, list[dict]]
 
 
-def measure(workshop: Workshop, world: str, arguments: argparse.Namespace) -> dict[str, list[dict]]:
-    """Judgements of each model and backbone in a world, one for each seed."""
-    judged: dict[str, list[dict]] = {}
+class Cell(NamedTuple):
+    """One training."""
+
+    seed: int
+    world: str
+    backbone: str
+    model: str
+
+    @property
+    def row(self) -> str:
+        """What a table calls it."""
+        return f"{self.backbone} {self.model}"
+
+    def flags(self, log: str) -> list[str]:
+        """Of the training."""
+        name, *settings = self.model.split(":")
+        found = [f"--model={name.removesuffix(WITH_TRUTH)}", f"--backbone={self.backbone}", f"--seed={self.seed}"]
+        if name.endswith(WITH_TRUTH):
+            found.append(f"--propensity_from={os.path.join(log, 'truth_train.csv')}")
+        return found + [f"--{setting}" for setting in settings]
+
+
+def cells(arguments: argparse.Namespace) -> Iterator[Cell]:
+    """Every training, seed by seed, so that what is finished first compares all models."""
     for seed in range(1, arguments.seeds + 1):
-        size = (f"--requests={arguments.requests}", f"--test_requests={arguments.test_requests}")
-        shape = (f"--history_scale={arguments.history_scale}", f"--conversion_rate={arguments.conversion_rate}")
-        log = workshop.log(*size, *shape, *WORLDS[world], f"--seed={seed}")
-        records = workshop.records(log)
-        for backbone in arguments.backbones.split(","):
-            for name in arguments.models.split(","):
-                flags = [f"--model={name.removesuffix(WITH_TRUTH)}", f"--backbone={backbone}", *arguments.train_flag]
-                if name.endswith(WITH_TRUTH):
-                    flags.append(f"--propensity_from={os.path.join(log, 'truth_train.csv')}")
-                row = f"{backbone} {name}"
-                judged.setdefault(row, []).append(workshop.judgement(log, records, *flags, f"--seed={seed}"))
-                print(f"{world} seed {seed} {row}: {_short(judged[row][-1])}", flush=True)
+        for world in arguments.worlds.split(","):
+            for backbone in arguments.backbones.split(","):
+                for model in arguments.models.split(","):
+                    yield Cell(seed, world, backbone, model)
+
+
+def measure(workshop: Workshop, arguments: argparse.Namespace) -> dict[str, Judged]:
+    """Judgements by world, model and backbone, one for each seed; with --tables of the finished seeds alone."""
+    judged: dict[str, Judged] = {}
+    find = workshop.finished_judgement if arguments.tables else workshop.judgement
+    for cell in cells(arguments):
+        log = workshop.log(*_log_flags(cell, arguments))
+        found = find(log, workshop.records(log), *cell.flags(log))
+        if found is None:
+            continue
+        judged.setdefault(cell.world, {}).setdefault(cell.row, []).append(found | {"seed": cell.seed})
+        if not arguments.tables:
+            print(f"{cell.world} seed {cell.seed} {cell.row}: {_short(found)}", flush=True)
     return judged
 
 
+def _log_flags(cell: Cell, arguments: argparse.Namespace) -> list[str]:
+    sizes = [f"--{name}={getattr(arguments, name)}" for name in ("requests", "test_requests", "history_scale")]
+    return [*sizes, f"--conversion_rate={arguments.conversion_rate}", *WORLDS[cell.world], f"--seed={cell.seed}"]
+
+
 def _short(judgement: dict) -> str:
-    return "  ".join(f"{title} {judgement[FIGURES[title]]:+.4f}" for title in ("bias D", "AUC D", "regret"))
+    shown = ("bias D", "AUC D", "regret", "CTR AUC", "CVR AUC O", "weighted clicks")
+    return "  ".join(f"{title} {judgement[FIGURES[title]]:+.4f}" for title in shown)
 
 
 def difference(ours: Iterable[dict], base: Iterable[dict], figure: str) -> str:
     """Mean and standard error of the differences, seed by seed."""
-    found = [one[figure] - other[figure] for one, other in zip(ours, base, strict=True)]
+    others = {one["seed"]: one[figure] for one in base}
+    found = [one[figure] - others[one["seed"]] for one in ours if one["seed"] in others]
     error = statistics.stdev(found) / math.sqrt(len(found)) if len(found) > 1 else math.nan
-    return f"{statistics.mean(found):+.4f} ± {error:.4f}"
+    return f"{statistics.mean(found):+.4f} ± {error:.4f}" if found else ""
 
 
-def tables(judged: dict[str, list[dict]]) -> tuple[list[dict], list[dict]]:
+def tables(judged: Judged) -> tuple[list[dict], list[dict]]:
     """Figures of each row, and their differences to esmm on the same backbone."""
-    figures = [
-        {"model": row} | {title: mean_and_spread(one[key] for one in each) for title, key in FIGURES.items()}
-        for row, each in judged.items()
-    ]
-    differences = []
+    figures, differences = [], []
     for row, each in judged.items():
+        head = {"model": row, "seeds": str(len(each))}
+        figures.append(head | {title: mean_and_spread(one[key] for one in each) for title, key in FIGURES.items()})
         backbone, name = row.split()
         base = judged.get(f"{backbone} {BASE}")
         if base and name != BASE:
-            differences.append({"model": row} | {title: difference(each, base, key) for title, key in FIGURES.items()})
+            differences.append(head | {title: difference(each, base, key) for title, key in FIGURES.items()})
     return figures, differences
 
 
@@ -111,11 +148,11 @@ def main() -> None:
     parser.add_argument("--worlds", default=",".join(WORLDS))
     parser.add_argument("--models", default=",".join([*MODELS, "escm2_ips+truth", "escm2_dr+truth"]))
     parser.add_argument("--backbones", default="shared_embedding")
-    parser.add_argument("--train_flag", action="append", default=[], help="one more flag for every training")
+    parser.add_argument("--threads", type=int, default=1, help="of each training")
+    parser.add_argument("--tables", action="store_true", help="train nothing: print what is finished")
     arguments = parser.parse_args()
-    workshop = Workshop(arguments.folder)
-    for world in arguments.worlds.split(","):
-        figures, differences = tables(measure(workshop, world, arguments))
+    for world, judged in measure(Workshop(arguments.folder, arguments.threads), arguments).items():
+        figures, differences = tables(judged)
         show(f"{world}: {' '.join(WORLDS[world])}", figures)
         show(f"{world}: difference to {BASE}, mean ± standard error", differences)
         write_table(os.path.join(arguments.folder, f"models_{world}.csv"), figures)

@@ -25,10 +25,16 @@ REPOSITORY = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 class Workshop:
-    """Logs, records, models and judgements in one folder."""
+    """Logs, records, models and judgements in one folder.
 
-    def __init__(self, folder: str) -> None:
+    Args:
+        folder: keeps them.
+        threads: of each training and scoring; 0: one a core.
+    """
+
+    def __init__(self, folder: str, threads: int = 0) -> None:
         self._folder = os.path.abspath(folder)
+        self._threads = threads
         os.makedirs(self._folder, exist_ok=True)
 
     def log(self, *flags: str) -> str:
@@ -49,15 +55,19 @@ class Workshop:
         Also gives impressions/s of training.
         """
         flags = (RECIPE, *flags)
-        out = self._made("model", (log, records, *flags), lambda made: _train_and_judge(made, log, records, flags))
-        with open(os.path.join(out, "judged.json"), encoding="utf-8") as file:
-            figures = json.load(file)
-        with open(os.path.join(out, "speed.json"), encoding="utf-8") as file:
-            return figures | json.load(file)
+        making = lambda made: _train_and_judge(made, log, records, flags, self._threads)  # noqa: E731
+        return _judged(self._made("model", (log, records, *flags), making))
+
+    def finished_judgement(self, log: str, records: str, *flags: str) -> dict | None:
+        """The same where it is there already; nothing is trained."""
+        out = self._path("model", (log, records, RECIPE, *flags))
+        return _judged(out) if os.path.exists(out) else None
+
+    def _path(self, kind: str, flags: Sequence[str]) -> str:
+        return os.path.join(self._folder, f"{kind}-{hashlib.sha256(chr(10).join(flags).encode()).hexdigest()[:12]}")
 
     def _made(self, kind: str, flags: Sequence[str], make: Callable[[str], None]) -> str:
-        name = hashlib.sha256("\n".join(flags).encode()).hexdigest()[:12]
-        out = os.path.join(self._folder, f"{kind}-{name}")
+        out = self._path(kind, flags)
         if not os.path.exists(out):
             unfinished = out + ".unfinished"
             shutil.rmtree(unfinished, ignore_errors=True)
@@ -66,11 +76,19 @@ class Workshop:
         return out
 
 
-def _train_and_judge(out: str, log: str, records: str, flags: Sequence[str]) -> None:
+def _judged(out: str) -> dict:
+    with open(os.path.join(out, "judged.json"), encoding="utf-8") as file:
+        figures = json.load(file)
+    with open(os.path.join(out, "speed.json"), encoding="utf-8") as file:
+        return figures | json.load(file)
+
+
+def _train_and_judge(out: str, log: str, records: str, flags: Sequence[str], threads: int) -> None:
     model, predictions = os.path.join(out, "model"), os.path.join(out, "predictions.csv")
     os.makedirs(out)
-    where = (f"--data_dir={records}", f"--model_dir={model}")
-    printed = _run("trainer", "--task_type=train", *where, *flags)
+    where = (f"--data_dir={records}", f"--model_dir={model}", f"--num_threads={threads}")
+    # The judge reads the scores of all impressions, so that no evaluation is needed on the way.
+    printed = _run("trainer", "--task_type=train", *where, "--eval_splits=", *flags)
     _run("trainer", "--task_type=infer", *where, f"--predictions={predictions}")
     _run("simulate.judge", f"--input_dir={log}", f"--predictions={predictions}", f"--output={out}/judged.json")
     with open(os.path.join(out, "speed.json"), "w", encoding="utf-8") as file:

@@ -1,0 +1,60 @@
+"""Which recipe a log of a given size needs: AUCs on the test split by size, recipe and passes.
+
+python benchmarks/small_logs.py --folder=OUT [--requests=1000,5000,20000] [--seeds=3] [--tables]
+
+About 58 impressions a request. A recipe is a flagfile of configs/, with passes. What is finished is kept in the folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from pipeline import Workshop, mean_and_spread, write_table
+
+RECIPES = ("recommended:1", "recommended:3", "recommended:10", "small:3", "small:10", "small:20")
+AUCS = ("ctr_auc", "cvr_auc", "ctcvr_auc")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", required=True)
+    parser.add_argument("--requests", default="1000,5000,20000")
+    parser.add_argument("--recipes", default=",".join(RECIPES))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1, help="of each training")
+    parser.add_argument("--tables", action="store_true", help="train nothing: print what is finished")
+    arguments = parser.parse_args()
+    workshop = Workshop(arguments.folder, arguments.threads)
+    find = workshop.finished_judgement if arguments.tables else workshop.judgement
+    judged: dict[tuple[str, str], list[dict]] = {}
+    for seed in range(1, arguments.seeds + 1):
+        for requests in arguments.requests.split(","):
+            log = workshop.log(
+                f"--requests={requests}", "--test_requests=1000", "--history_scale=0.05", f"--seed={seed}"
+            )
+            records = workshop.records(log)
+            for recipe in arguments.recipes.split(","):
+                name, passes = recipe.split(":")
+                flags = (f"--flagfile=configs/{name}.flags", f"--num_epochs={passes}", f"--seed={seed}")
+                found = find(log, records, *flags)
+                if found is not None:
+                    judged.setdefault((requests, recipe), []).append(found)
+                    print(requests, recipe, seed, *(f"{auc} {found[auc]:.4f}" for auc in AUCS), flush=True)
+    rows = [_row(*key, found) for key, found in judged.items()]
+    write_table(os.path.join(arguments.folder, "small_logs.csv"), rows)
+    print(f"\n| {' | '.join(rows[0])} |\n|{'---|' * len(rows[0])}")
+    for row in rows:
+        print(f"| {' | '.join(row.values())} |")
+
+
+def _row(requests: str, recipe: str, found: list[dict]) -> dict[str, str]:
+    name, passes = recipe.split(":")
+    aucs = {auc: mean_and_spread(one[auc] for one in found) for auc in AUCS}
+    oracles = {f"{auc} of the truth": f"{sum(one[f'{auc}_oracle'] for one in found) / len(found):.4f}" for auc in AUCS}
+    head = {"requests": requests, "recipe": f"{name}.flags", "passes": passes, "seeds": str(len(found))}
+    return head | aucs | oracles
+
+
+if __name__ == "__main__":
+    main()
