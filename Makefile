@@ -2,7 +2,7 @@
 VENV := .venv
 READY := $(VENV)/.ready
 BIN := $(VENV)/bin
-EXTRAS := aws,hadoop,stores,dask,serving,test,bench
+EXTRAS := aws,hadoop,stores,dask,tune,serving,test,bench
 PACKAGES := storage features simulate preprocess input_fn model_fn trainer serving daily
 
 # make demo INPUT=DIR runs on the real Ali-CCP files in DIR; OUTPUT is where everything goes.

@@ -33,6 +33,8 @@ EXTRAS = {
     "hadoop": ["requests>=2.31,<3"],
     # gs:// and Dataflow. Credentials: Google's application default ones.
     "gcp": ["apache-beam[gcp]", "gcsfs>=2024.12,<2027"],
+    # --task_type=tune: the search for settings.
+    "tune": ["optuna>=4,<5"],
     "dask": ["apache-beam[dask]"],
     "serving": [
         "aiohttp>=3.10,<4",

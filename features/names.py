@@ -23,6 +23,9 @@ SCORES = (PCTR, PCVR, PCTCVR)
 
 TRAIN = "train"
 TEST = "test"
+# Rows that wait for scores: those of this split may lack the columns of labels.
+SCORE = "score"
+ZERO_WORDS = ("0", "no label")
 SPLITS = (TRAIN, TEST)
 
 # What padding of a raw id, a raw word and a raw number looks like in a rectangular serving request.

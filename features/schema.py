@@ -24,15 +24,19 @@ NUMBER = "number"
 VECTOR = "vector"
 LOG1P = "log1p"
 STANDARD = "standard"
+FIRST = "first"
+LAST = "last"
 REJECT = "reject"
 DROP_CONVERSION = "drop_conversion"
 COUNT_CLICK = "count_click"
+KEEP = "keep"
 
 SIDES = (CONTEXT, IMPRESSION)
 KINDS = (ONE, MANY)
 TYPES = (ID, STRING, NUMBER, VECTOR)
 SCALES = (LOG1P, STANDARD)
-CONVERSIONS_WITHOUT_CLICK = (REJECT, DROP_CONVERSION, COUNT_CLICK)
+ENDS = (FIRST, LAST)
+CONVERSIONS_WITHOUT_CLICK = (REJECT, DROP_CONVERSION, COUNT_CLICK, KEEP)
 ENCODINGS = ("utf-8", "latin-1", "gb18030", "big5", "shift_jis", "euc_kr", "windows-1251", "windows-1252")
 
 # New ids at the start of the vocabulary that every field has for itself.
@@ -65,6 +69,7 @@ class Field:
         missing: texts that stand for no value; the empty one always does.
         point_zero: whether ids may be written as 12.0.
         vocabulary: fields that name the same one share ids and embedding rows; the field's own unless given.
+        newest: where the newest entry of a history stands, `first` or `last`; empty: its order means nothing.
     """
 
     name: str
@@ -85,6 +90,7 @@ class Field:
     missing: tuple[str, ...] = ()
     point_zero: bool = False
     vocabulary: str = ""
+    newest: str = ""
 
     def __post_init__(self) -> None:
         self._set("column", self.column or (self.columns[0] if self.columns else self.name))
@@ -183,6 +189,10 @@ class Field:
             yield f"name {self.name!r} is a pattern of columns: it has no {attribute} of its own", attribute
         if self.point_zero and self.type != ID:
             yield f"point_zero is for fields of type id, not {self.type}", "point_zero"
+        if self.newest and not (self.is_many and self.is_context):
+            yield "newest is for fields of kind many of the context: histories", "newest"
+        if self.newest not in ("", *ENDS):
+            yield f"newest {self.newest!r}: allowed are {', '.join(ENDS)}", "newest"
         if self.vocabulary != self.name and self.type not in (ID, STRING):
             yield f"vocabulary is for fields of type id or string, not {self.type}", "vocabulary"
 
@@ -233,7 +243,8 @@ class Schema:
         header: names of the columns of CSV files that begin without a line of names.
         encoding: of CSV files.
         trim: whether white space around CSV cells and column names is no part of them.
-        conversion_without_click: what becomes of such a row: it is rejected, loses the conversion or gets the click.
+        conversion_without_click: what becomes of such a row: it is rejected, loses the conversion, gets the click, or
+            keeps both, for a test in which conversions are known without a click.
     """
 
     name: str

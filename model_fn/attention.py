@@ -3,7 +3,8 @@
 In the manner of DIN (KDD 2018): keys and values are the rows of the history's ids, the query is the candidate's pooled
 vector. Rows of a history are laid out once a context, whatever the number of its impressions; only the query and the
 scores belong to an impression. A score is q W k / sqrt(size) + log(weight): where q and k say nothing yet, the result
-is the weighted mean of the history, by the log's own weights.
+is the weighted mean of the history, by the log's own weights. Of a history whose order the schema tells (`newest`) the
+newest entries are looked at, and a number learned for each place from the newest is added to its score.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import math
 
 import tensorflow as tf
 
-from features.schema import Schema
+from features.schema import LAST, Schema
 from model_fn import lookup
 from model_fn.hyperparameters import Hyperparameters, parse_attention
 from model_fn.lookup import Lookup
@@ -21,6 +22,8 @@ from model_fn.representation import Requests
 # Score of a place that holds no id: exp of it is 0, and it is far enough from overflow in every precision.
 _NOTHING = -1e9
 _LEAST_WEIGHT = 1e-6
+# Of a history that is looked at whole: places that have a number of their own.
+_MOST_PLACES = 100
 
 
 def attended(
@@ -38,8 +41,11 @@ def attended(
     Raises:
         ValueError: `attention` names a field that cannot be used so; the message says which and why.
     """
+    fields = len(lookup.context_fields(schema))
     return [
-        _attend(_History(found, rows, place, len(lookup.context_fields(schema)), settings), pooled[candidate], history)
+        _attend(
+            _History(found, rows, place, fields, schema.by_name[history].newest, settings), pooled[candidate], history
+        )
         for history, place, candidate in _pairs(schema, settings)
     ]
 
@@ -70,9 +76,12 @@ class _History:
     Attributes:
         keys: float32 [requests, longest, embedding_size], 0 where there is no id.
         log_weights: float32 [requests, longest], very low there.
+        places: most entries that it may have, the first being the newest; 0: their order means nothing.
     """
 
-    def __init__(self, found: Lookup, rows: tf.Tensor, place: int, fields: int, settings: Hyperparameters) -> None:
+    def __init__(
+        self, found: Lookup, rows: tf.Tensor, place: int, fields: int, newest: str, settings: Hyperparameters
+    ) -> None:
         requests, size = found.requests, int(rows.shape[1])
         bags, row_of = found.cells[:, 0], found.cells[:, 1]
         own = tf.where((bags < requests.count * fields) & tf.equal(bags % fields, place))[:, 0]
@@ -80,6 +89,8 @@ class _History:
         # Entries of a field come in the order of their requests, so a place is a distance from the first.
         counts = tf.math.unsorted_segment_sum(tf.ones_like(request), request, requests.count)
         at = tf.range(tf.shape(request)[0]) - tf.gather(tf.cumsum(counts, exclusive=True), request)
+        if newest == LAST:
+            at = tf.gather(counts, request) - 1 - at
         if settings.attention_length:
             kept = tf.where(at < settings.attention_length)[:, 0]
             own, request, at = (tf.gather(column, kept) for column in (own, request, at))
@@ -91,6 +102,7 @@ class _History:
         holds = tf.math.unsorted_segment_sum(tf.ones_like(weights), cell, cells) > 0
         weights = tf.math.unsorted_segment_sum(weights, cell, cells)
         self.requests = requests
+        self.places = (settings.attention_length or _MOST_PLACES) if newest else 0
         self.keys = tf.reshape(tf.math.unsorted_segment_sum(entries, cell, cells), [-1, longest, size])
         self.log_weights = tf.reshape(tf.where(holds, weights, _NOTHING), [-1, longest])
 
@@ -102,11 +114,24 @@ def _attend(history: _History, candidate: tf.Tensor, name: str) -> tf.Tensor:
         kernel = tf.compat.v1.get_variable(
             "kernel", [size, size], initializer=tf.compat.v1.initializers.identity(), use_resource=True
         )
+        bias = _bias_of_places(history)
     requests = history.requests
     queries, cell = _side_by_side(requests, tf.matmul(candidate, kernel) / math.sqrt(size))
-    scores = tf.matmul(queries, history.keys, transpose_b=True) + history.log_weights[:, tf.newaxis]
+    scores = tf.matmul(queries, history.keys, transpose_b=True) + (history.log_weights + bias)[:, tf.newaxis]
     found = tf.matmul(tf.nn.softmax(scores), history.keys)
     return tf.gather(tf.reshape(found, [-1, size]), cell)
+
+
+def _bias_of_places(history: _History) -> tf.Tensor:
+    """What is added to the scores of each place: float32 [longest], 0 where the order means nothing."""
+    longest = tf.shape(history.keys)[1]
+    if not history.places:
+        return tf.zeros([longest])
+    bias = tf.compat.v1.get_variable(
+        "place_bias", [history.places], initializer=tf.compat.v1.initializers.zeros(), use_resource=True
+    )
+    # All places that are far away share the last number.
+    return tf.gather(bias, tf.minimum(tf.range(longest), history.places - 1))
 
 
 def _side_by_side(requests: Requests, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -10,6 +10,7 @@ from features import names
 from features.schema import Schema
 from model_fn import estimator as tf_estimator
 from model_fn import losses, metric_ops, network, optimizers, propensity, terms
+from model_fn.calibration import Calibration
 from model_fn.hyperparameters import Hyperparameters
 from model_fn.network import Network
 from model_fn.representation import Features
@@ -36,6 +37,7 @@ class Params(_Needed, total=False):
         start_logits: training: what the biases of the towers' logits begin with, by tower.
         partitions: training: parts of the embedding table, one for each parameter server.
         exchange: training: how the gradients of several processes come together before they are applied.
+        calibration: prediction: of the towers' logits.
         slice_by: evaluation: fields of kind one by whose values the metrics are given as well.
     """
 
@@ -43,6 +45,7 @@ class Params(_Needed, total=False):
     start_logits: dict[str, float]
     partitions: int
     exchange: Exchange | None
+    calibration: Calibration | None
     slice_by: tuple[str, ...]
 
 
@@ -67,8 +70,9 @@ def model_fn(
     starts, partitions = params.get("start_logits"), params.get("partitions", 1)
     net = network.build(features, params["schema"], params["vocabulary_size"], settings, training, starts, partitions)
     if mode == ModeKeys.PREDICT:
-        return tf_estimator.EstimatorSpec(mode, predictions=_predictions(features, net, settings))
-    truth = _labels(labels or {})
+        return tf_estimator.EstimatorSpec(mode, predictions=_predictions(features, net, params))
+    known_labels = _labels(labels or {})
+    truth = known_labels._replace(conversion=known_labels.click * known_labels.conversion)
     floor = propensity.floor(truth.click, settings, training)
     known = propensity.known(features, settings) if training else None
     scored = terms.Scored(truth, net.logits, floor.value, settings, net.requests, known)
@@ -86,7 +90,7 @@ def model_fn(
         )
     users = features[names.SAMPLE_USER].values if names.SAMPLE_USER in features else None
     sliced = {name: _ids(features[name], net) for name in params.get("slice_by", ())}
-    found = metric_ops.metric_ops(net.logits, truth, floor.value, users, sliced)
+    found = metric_ops.metric_ops(net.logits, known_labels, floor.value, users, sliced)
     found[tf_estimator.WHOLE_LOSS] = _whole_loss(scored, settings)
     return tf_estimator.EstimatorSpec(mode, loss=loss, eval_metric_ops=found)
 
@@ -104,15 +108,16 @@ def _ids(column: tf.Tensor | tf.RaggedTensor, net: Network) -> tf.Tensor:
     return tf.reshape(values, [-1])
 
 
-def _predictions(features: Features, net: Network, settings: Hyperparameters) -> dict[str, tf.Tensor]:
-    found = network.scores(net.logits, settings.negative_sampling_rate)
+def _predictions(features: Features, net: Network, params: Params) -> dict[str, tf.Tensor]:
+    rate = params["hyperparameters"].negative_sampling_rate
+    found = network.scores(net.logits, rate, params.get("calibration"))
     if names.SAMPLE_ID in features:
         found[names.SAMPLE_ID] = features[names.SAMPLE_ID].values
     return found
 
 
 def _labels(labels: dict[str, tf.RaggedTensor]) -> losses.Labels:
-    """The labels, and the weight where the log has one."""
+    """The labels, and the weight where the log has one. A conversion may be known without a click."""
     return losses.Labels(*(tf.cast(labels[name].values, tf.float32) for name in names.LABELS if name in labels))
 
 

@@ -4,6 +4,9 @@ Metrics are computed on the host: a batch's logits and labels go there once, not
 metric that the data do not determine (no clicks, no conversions, all users with one class) is *absent*: NaN here,
 left out by `present`, never 0.5 or 0.
 
+Where conversions are known without a click, as in a test that shows items at random, the metrics of CVR are there over
+all impressions as well, under `known(name)`: what no other log can tell. Elsewhere these are absent.
+
 Of a log whose impressions have weights every metric is there twice: over the impressions as they are, and, under
 `weighted(name)`, each counting for its weight.
 """
@@ -16,12 +19,14 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from model_fn.grouped_auc import UserSample, UserScores, grouped_auc
+from model_fn.grouped_ndcg import PLACES, grouped_ndcg
 from model_fn.score_histogram import ABSENT, ScoreHistogram
 
 CTR = "ctr"
 CVR = "cvr"
 CTCVR = "ctcvr"
 CVR_ALL = "cvr_all"
+CVR_KNOWN = "cvr_known"
 TASKS = (CTR, CVR, CTCVR)
 # What mean pCVR is held against.
 OBSERVED_RATE = "conversions_per_click"
@@ -35,11 +40,27 @@ TASK_METRICS: dict[str, Callable[[ScoreHistogram], float]] = {
     "ece": ScoreHistogram.expected_calibration_error,
 }
 _WEIGHTED = "_weighted"
+_KNOWN = "_known"
+NDCG = f"ndcg{PLACES}"
 
 
 def weighted(metric: str) -> str:
     """Name of a metric where impressions count for their weights; sorted, it stands behind the metric itself."""
     return metric + _WEIGHTED
+
+
+def known(metric: str) -> str:
+    """Name of a metric of CVR over all impressions of a log that knows their conversions without a click."""
+    return metric + _KNOWN
+
+
+def standard_error(auc: float | None, positives: int, negatives: int) -> float | None:
+    """Of an AUC, by its size and the numbers of both classes (Hanley and McNeil 1982, eq. 1); None without an AUC."""
+    if auc is None or not positives or not negatives:
+        return None
+    one, other = auc / (2 - auc) - auc**2, 2 * auc**2 / (1 + auc) - auc**2
+    variance = auc * (1 - auc) + (positives - 1) * one + (negatives - 1) * other
+    return math.sqrt(max(variance, 0.0) / (positives * negatives))
 
 
 def is_weighted(metric: str) -> bool:
@@ -77,7 +98,7 @@ class Evaluation:
             ctr: logits of the click, float [impressions].
             cvr: logits of the conversion after a click, float [impressions].
             click: 0 or 1, [impressions].
-            conversion: 0 or 1, [impressions].
+            conversion: 0 or 1, [impressions]; 1 without a click where the log knows it.
             floor: smallest propensity that a weight divides by.
             users: integer that names the user, [impressions]; with_users needs it.
             weights: what each impression counts for, [impressions]; with_weights needs it.
@@ -130,8 +151,15 @@ class Evaluation:
         found = {"gauc_user_share": self._users.share}
         for task, (users, scores, labels, weights) in by_task.items():
             found[f"{task}_gauc"], found[f"{task}_gauc_left_out"] = grouped_auc(users, scores, labels)
+            found[f"{task}_{NDCG}"] = grouped_ndcg(users, scores, labels)
             if self._weighted is not None:
                 found[weighted(f"{task}_gauc")] = grouped_auc(users, scores, labels, weights).auc
+        knows_all = self._plain.knows_all
+        of_all, gauc = (kept.user, kept.cvr, kept.conversion), known(f"{CVR}_gauc")
+        found[gauc] = grouped_auc(*of_all).auc if knows_all else ABSENT
+        found[known(f"{CVR}_{NDCG}")] = grouped_ndcg(*of_all) if knows_all else ABSENT
+        if self._weighted is not None:
+            found[weighted(gauc)] = grouped_auc(*of_all, kept.weight).auc if knows_all else ABSENT
         return found
 
 
@@ -144,7 +172,8 @@ class _Tasks:
     """Scores of each task over its own impressions, each counting once or for its weight."""
 
     def __init__(self) -> None:
-        self._histograms = {task: ScoreHistogram() for task in (*TASKS, CVR_ALL)}
+        self._histograms = {task: ScoreHistogram() for task in (*TASKS, CVR_ALL, CVR_KNOWN)}
+        self._without_click = 0
 
     def update(
         self,
@@ -161,11 +190,14 @@ class _Tasks:
         self._histograms[CVR].update(cvr[clicked], conversion[clicked], of_clicks)
         self._histograms[CTCVR].update(ctcvr_logits(ctr, cvr), both, weights)
         self._histograms[CVR_ALL].update(cvr, both, weights)
+        self._histograms[CVR_KNOWN].update(cvr, conversion, weights)
+        self._without_click += int(np.sum((np.asarray(conversion) > 0) & ~clicked))
 
     def merge(self, other: _Tasks) -> None:
         """Adds the impressions of another."""
         for task, histogram in self._histograms.items():
             histogram.merge(other._histograms[task])
+        self._without_click += other._without_click
 
     def counts(self) -> tuple[int, int, int]:
         """Impressions, clicks, conversions."""
@@ -178,7 +210,13 @@ class _Tasks:
         for task in TASKS:
             found |= _task_metrics(task, self._histograms[task])
         found["cvr_auc_all"] = self._histograms[CVR_ALL].auc()
-        return found | self._bias_metrics()
+        known_ones = _task_metrics(CVR, self._histograms[CVR_KNOWN] if self.knows_all else ScoreHistogram())
+        return found | {known(name): value for name, value in known_ones.items()} | self._bias_metrics()
+
+    @property
+    def knows_all(self) -> bool:
+        """Whether conversions are known without a click: some impression has one."""
+        return self._without_click > 0
 
     def calibration_tables(self) -> dict[str, np.ndarray]:
         """For each task its table by decile."""

@@ -6,11 +6,13 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import tensorflow as tf
 
 from features import names
 from features.schema import Schema
 from model_fn import backbones, embedding
+from model_fn.calibration import Calibration, Curve
 from model_fn.hyperparameters import Hyperparameters
 from model_fn.layers import Layers
 from model_fn.losses import Logits, log_sigmoid
@@ -52,18 +54,36 @@ def logits(
     return build(features, schema, vocabulary_size, hyperparameters, training).logits
 
 
-def scores(found: Logits, negative_sampling_rate: float = 1.0) -> dict[str, tf.Tensor]:
+def scores(
+    found: Logits, negative_sampling_rate: float = 1.0, calibration: Calibration | None = None
+) -> dict[str, tf.Tensor]:
     """pCTR, pCVR and pCTCVR = pCTR * pCVR of logits: float32 [impressions] each.
 
     Where the log kept a share w of the impressions without click, its odds of a click are 1/w times the true ones:
-    p = q / (q + (1 - q) / w) of the log's q (He et al. 2014, section 6.3), which moves the logit by log w.
+    p = q / (q + (1 - q) / w) of the log's q (He et al. 2014, section 6.3), which moves the logit by log w. Calibration
+    comes behind that.
     """
     ctr = found.ctr if negative_sampling_rate == 1.0 else found.ctr + math.log(negative_sampling_rate)
+    cvr = found.cvr
+    if calibration is not None:
+        ctr, cvr = mapped(ctr, calibration.ctr), mapped(cvr, calibration.cvr)
     return {
         names.PCTR: tf.sigmoid(ctr),
-        names.PCVR: tf.sigmoid(found.cvr),
-        names.PCTCVR: tf.exp(log_sigmoid(ctr) + log_sigmoid(found.cvr)),
+        names.PCVR: tf.sigmoid(cvr),
+        names.PCTCVR: tf.exp(log_sigmoid(ctr) + log_sigmoid(cvr)),
     }
+
+
+def mapped(logits: tf.Tensor, curve: Curve) -> tf.Tensor:
+    """A curve's map of logits: float32 [n]. Rounding turns no order around: each piece ends at the knots beside it."""
+    x, y = (np.array(values, np.float32) for values in (curve.logits, curve.calibrated))
+    slopes = [curve.below, *(np.diff(curve.calibrated) / np.diff(curve.logits)), curve.above]
+    piece = tf.searchsorted(x, logits, side="right")
+    start, begin, slope, low, high = (
+        tf.gather(np.array(values, np.float32), piece)
+        for values in ([x[0], *x], [y[0], *y], slopes, [-np.inf, *y], [*y, np.inf])
+    )
+    return tf.clip_by_value(begin + (logits - start) * slope, low, high)
 
 
 def start_logits(impressions: int, clicks: int, conversions: int) -> dict[str, float]:

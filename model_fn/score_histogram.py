@@ -74,6 +74,12 @@ class ScoreHistogram:
         """Number of labels that are 0, or the sum of their weights."""
         return float(self._count[0].sum())
 
+    def bins(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Logit, negatives and positives of each bin that has any, ascending: float64 [bins]."""
+        filled = np.flatnonzero(self._count.sum(0))
+        logits = (filled + 0.5) * (2 * LARGEST_LOGIT / BINS) - LARGEST_LOGIT
+        return logits, self._count[0, filled], self._count[1, filled]
+
     def auc(self) -> float:
         """Area under the ROC curve, scores of a bin counted as ties; absent without positives or negatives."""
         negatives, positives = self._count

@@ -11,7 +11,7 @@ import numpy as np
 
 from model_fn.evaluation import Evaluation
 
-# Values of a field that are kept apart, at some six megabytes each.
+# Values of a field that are kept apart, at some eight megabytes each.
 MOST_VALUES = 20
 # Stands for all other values.
 OTHERS = -1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import re
 import time
@@ -20,6 +21,7 @@ from features.raw_requests import RawRequest
 from features.schema import Schema
 from features.vocabulary import Vocabulary
 from model_fn import network
+from model_fn.calibration import Calibration
 from model_fn.embedding import TABLE
 from model_fn.hyperparameters import Hyperparameters
 from serving import check, sample_request, saved_model_files, warm_up
@@ -49,6 +51,7 @@ def export_saved_model(
     vocabulary_dir: str,
     hyperparameters: Hyperparameters,
     options: ExportOptions = DEFAULTS,
+    calibration: Calibration | None = None,
 ) -> str:
     """Writes a new version of a served model.
 
@@ -61,6 +64,7 @@ def export_saved_model(
         vocabulary_dir: as the preprocess job wrote it.
         hyperparameters: of the trained model.
         options: what travels with the model.
+        calibration: of the towers' logits; None: scores as they are.
 
     Returns:
         Path of the version folder. Its name is the time in seconds, or more where that is not above all others.
@@ -75,9 +79,10 @@ def export_saved_model(
     tf.io.gfile.makedirs(export_dir_base)
     try:
         request = sample_request.choose(vocabulary_dir, known.schema, options.sample_request)
-        scores = _write_saved_model(
-            temporary, checkpoint_path, known, vocabulary_dir, hyperparameters, request, options.table_precision
+        model = functools.partial(
+            _Model, hyperparameters=hyperparameters, table=tf.as_dtype(options.table_precision), calibration=calibration
         )
+        scores = _write_saved_model(temporary, checkpoint_path, known, vocabulary_dir, model, request)
         _write_extra_files(temporary, vocabulary_dir, hyperparameters)
         sample_request.write(temporary, Sample(request, scores))
         warm_up.write(temporary, request, known.schema, options.warm_up)
@@ -108,16 +113,14 @@ def _write_saved_model(
     checkpoint_path: str,
     known: Vocabulary,
     vocabulary_dir: str,
-    hyperparameters: Hyperparameters,
+    make_model: Callable[[Schema, GraphVocabulary, int], _Model],
     request: RawRequest,
-    table_precision: str,
 ) -> Scores:
     """Writes graph and weights; returns the scores that they give a request."""
     # An exporter runs beside training: it must not take the memory of the GPU.
     config = v1.ConfigProto(device_count={"GPU": 0})
     with tf.Graph().as_default() as graph, v1.Session(graph=graph, config=config) as session:
-        table = tf.as_dtype(table_precision)
-        model = _Model(known.schema, GraphVocabulary(known, vocabulary_dir), known.size, hyperparameters, table)
+        model = make_model(known.schema, GraphVocabulary(known, vocabulary_dir), known.size)
         signatures = {
             saved_model_files.SHARED_CONTEXT: _shared_context_signature(model),
             **_examples_signatures(model),
@@ -153,13 +156,14 @@ class _Model:
     vocabulary_size: int
     hyperparameters: Hyperparameters
     table: tf.DType
+    calibration: Calibration | None
 
     def scores(self, call: RawCall) -> dict[str, tf.Tensor]:
         """Scores of a call's impressions: float32 [impressions] each."""
         features = remap.features_of(call, self.vocabulary)
         with v1.variable_scope(v1.get_variable_scope(), reuse=v1.AUTO_REUSE, custom_getter=self._get_variable):
             found = network.logits(features, self.schema, self.vocabulary_size, self.hyperparameters, False)
-            return network.scores(found, self.hyperparameters.negative_sampling_rate)
+            return network.scores(found, self.hyperparameters.negative_sampling_rate, self.calibration)
 
     def _get_variable(self, getter: Callable[..., tf.Variable], name: str, **settings: Any) -> tf.Variable:
         own = {"dtype": self.table, "initializer": v1.zeros_initializer()} if _is_table(name) else {}

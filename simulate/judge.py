@@ -120,6 +120,7 @@ def judge(judged: Judged) -> dict[str, Any]:
     figures: dict[str, Any] = {
         "impressions": len(clicked),
         "clicks": int(clicked.sum()),
+        "would_convert": int(judged.would_convert.sum()),
         "cvr_bias_all": _bias(judged, everywhere),
         "cvr_bias_clicked": _bias(judged, clicked),
         "cvr_bias_unclicked": _bias(judged, ~clicked),
@@ -127,6 +128,7 @@ def judge(judged: Judged) -> dict[str, Any]:
         "cvr_logit_rmse": _rmse(_logit(judged.pcvr), _logit(judged.true_cvr)),
         "cvr_regret": float(np.mean(_kl(judged.true_cvr, judged.pcvr))),
         "cvr_auc_would_convert_all": exact_auc(judged.would_convert, judged.pcvr),
+        "cvr_auc_would_convert_all_oracle": exact_auc(judged.would_convert, judged.true_cvr),
         "cvr_auc_would_convert_unclicked": exact_auc(judged.would_convert[~clicked], judged.pcvr[~clicked]),
         "ctr_calibration": float(judged.pctr.mean() / judged.true_ctr.mean()),
         "cvr_calibration": float(judged.pcvr[clicked].mean() / judged.true_cvr[clicked].mean())

@@ -1,7 +1,10 @@
 """Trains, evaluates, applies and exports a model.
 
 python -m trainer --task_type=train  --data_dir=OUT --model_dir=M [--flagfile=configs/X.flags] [flags]
+python -m trainer --task_type=tune   --data_dir=OUT --model_dir=M --search=FILE.yaml --trials=20 [flags]
 python -m trainer --task_type=eval   --data_dir=OUT --model_dir=M
+python -m trainer --task_type=calibrate --data_dir=OUT --model_dir=M --split=valid
+python -m trainer --task_type=importance --data_dir=OUT --model_dir=M
 python -m trainer --task_type=infer  --data_dir=OUT --model_dir=M --predictions=FILE
 python -m trainer --task_type=export --data_dir=OUT --model_dir=M --export_dir=E
 python -m trainer --task_type=report --model_dir=M[,M2,M3] [--report=FILE.html]
@@ -15,7 +18,7 @@ import sys
 from absl import app, flags
 
 from trainer import command_line, terminal
-from trainer.options import EVAL, EXPORT, INFER, REPORT, Options
+from trainer.options import CALIBRATE, EVAL, EXPORT, IMPORTANCE, INFER, REPORT, TUNE, Options
 from trainer.terminal import StoppedError
 
 command_line.define()
@@ -78,6 +81,18 @@ def _dispatch(options: Options, hyperparameters: command_line.Hyperparameters) -
         from trainer.scoring import evaluate
 
         evaluate(options, given)
+    elif options.task_type == TUNE:
+        from trainer.tuning.command import tune
+
+        tune(options, hyperparameters, command_line.given_flags())
+    elif options.task_type == CALIBRATE:
+        from trainer.calibrating import calibrate
+
+        calibrate(options, given)
+    elif options.task_type == IMPORTANCE:
+        from trainer.importance import measure
+
+        measure(options, given)
     elif options.task_type == INFER:
         from trainer.scoring import infer
 

@@ -17,6 +17,8 @@ from model_fn.hyperparameters import Hyperparameters
 from trainer.options import Options
 
 _SETTINGS = (Options, Hyperparameters)
+# What a search is, and what its trials must not be told.
+_OF_SEARCH = ("task_type", "model_dir", "search", "trials", "tune_processes", "report")
 
 
 @functools.cache
@@ -65,6 +67,16 @@ def given_hyperparameters() -> dict[str, Any]:
     """The hyper-parameters that the command line or a flagfile names, with their values."""
     values = hyperparameters()
     return {name: getattr(values, name) for name in _given(Hyperparameters)}
+
+
+def given_flags() -> list[str]:
+    """The flags that the command line or a flagfile gives, as a command takes them, but for those of the search."""
+    names = [name for kind in _SETTINGS for name in _given(kind) if name not in _OF_SEARCH]
+    return [f"--{name}={_as_text(flags.FLAGS[name].value)}" for name in names]
+
+
+def _as_text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def without_effect() -> list[str]:

@@ -20,7 +20,7 @@ from trainer.data_dir import read_bytes
 from trainer.model_dir import write_whole
 
 _TABLE_COLUMNS = ("impressions", "mean_prediction", "mean_label")
-_SHOWN = ("ctr_auc", "cvr_auc", "ctcvr_auc", "ctr_calibration", "ctcvr_calibration")
+_SHOWN = ("ctr_auc", "cvr_auc", evaluation.known("cvr_auc"), "ctcvr_auc", "ctr_calibration", "ctcvr_calibration")
 # In their place where impressions have weights; eval.json has both.
 _SHOWN_WEIGHTED = tuple(map(evaluation.weighted, _SHOWN))
 

@@ -10,7 +10,7 @@ import storage
 from features import names
 from serving.export import export_saved_model, remove_unfinished
 from storage import lock, ownership, process
-from trainer import data_dir, model_dir, saving
+from trainer import calibration_file, data_dir, model_dir, saving
 from trainer.options import Options
 from trainer.terminal import say
 
@@ -37,7 +37,8 @@ def export(options: Options, given: Mapping[str, Any]) -> str:
     saving.refuse_broken(checkpoint)
     folder = names.vocabulary_dir(data.path)
     with _claimed(options.export_dir):
-        made = export_saved_model(options.export_dir, checkpoint, folder, settings, options.export_options())
+        maps = calibration_file.maps_of(options.model_dir, checkpoint) if options.calibrated else None
+        made = export_saved_model(options.export_dir, checkpoint, folder, settings, options.export_options(), maps)
     say(f"exported {made}")
     return made
 

@@ -47,7 +47,7 @@ _MADE_HERE = re.compile(
     r"|eval[^/]*/events\.out\.tfevents\.[^/]*|eval(_[^/]*)?\.json|calibration_[^/]*\.svg|evaluations\.jsonl"
     r"|hyperparameters\.json|data\.json|history\.jsonl|cluster\.json|model_report\.html"
     r"|(best|kept)/model\.ckpt-\d+\.(index|meta|data-\d+-of-\d+)|export/(best|final)/(\d+/.*|(best|final)\.json)"
-    r"|progressive\.json|vocabulary/.*|plugins/profile/.*"
+    r"|progressive\.json|(calibration|importance)\.json|vocabulary/.*|plugins/profile/.*"
 )
 
 # What TensorFlow leaves of a checkpoint that it was writing.

@@ -9,7 +9,8 @@ import os
 from features import names
 from input_fn.options import InputOptions
 from model_fn import settings
-from model_fn.evaluation import Evaluation, weighted
+from model_fn.calibration import METHODS, PLATT
+from model_fn.evaluation import NDCG, Evaluation, known, weighted
 from model_fn.settings import ANY
 from serving.export_options import SAMPLE_REQUESTS, TABLE_PRECISIONS, WARM_UPS, ExportOptions
 
@@ -18,7 +19,10 @@ EVAL = "eval"
 INFER = "infer"
 EXPORT = "export"
 REPORT = "report"
-TASK_TYPES = (TRAIN, EVAL, INFER, EXPORT, REPORT)
+CALIBRATE = "calibrate"
+IMPORTANCE = "importance"
+TUNE = "tune"
+TASK_TYPES = (TRAIN, TUNE, EVAL, CALIBRATE, IMPORTANCE, INFER, EXPORT, REPORT)
 
 NO_DISTRIBUTION = "none"
 MIRRORED = "mirrored"
@@ -37,6 +41,7 @@ _ENDINGS = {
     "_auc": True,
     "_auc_all": True,
     "_gauc": True,
+    f"_{NDCG}": True,
     "_logloss": False,
     "_normalized_entropy": False,
     "_ece": False,
@@ -45,16 +50,17 @@ _ENDINGS = {
 
 def comparable_metrics() -> dict[str, bool]:
     """Metrics that say which of two models is better: name -> whether more is better."""
-    every = Evaluation(with_users=True).metrics()
-    found = {metric: more for metric in every for ending, more in _ENDINGS.items() if metric.endswith(ending)}
-    return found | {weighted(metric): more for metric, more in found.items()}
+    every = Evaluation(with_users=True, with_weights=True).metrics()
+    endings = _ENDINGS | {known(ending): more for ending, more in _ENDINGS.items()}
+    found = {metric: more for metric in every for ending, more in endings.items() if metric.endswith(ending)}
+    return found | {weighted(metric): more for metric, more in found.items() if weighted(metric) in every}
 
 
 def _words(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(filter(None, (word.strip() for word in text.split(",")))))
 
 
-_TRAINING = {"task_type": (TRAIN,)}
+_TRAINING = {"task_type": (TRAIN, TUNE)}
 
 _what = functools.partial(settings.setting, group="What to do, and where")
 _data = functools.partial(settings.setting, group="Reading the data")
@@ -111,6 +117,12 @@ class Options:
     warm_start_from: str = _start(
         "", "train: model_dir of a model of the same settings whose weights to start from.", read_by=_TRAINING
     )
+    pretrained: str = _start(
+        "",
+        "train: FIELD:FILE.npz,...: arrays `ids`, as the log has them, and `vectors` of --embedding_size numbers, with "
+        "which the rows of a new model begin.",
+        read_by=_TRAINING,
+    )
     continue_from: str = _start(
         "",
         "train: model_dir of the model of the day before, to go on from: weights, optimizer's state and table rows by "
@@ -150,9 +162,9 @@ class Options:
     )
     eval_impressions: int = _evaluation(
         1_000_000,
-        "train: impressions of the test split that an evaluation looks at, nearly; 0: all. eval: always all.",
+        "train, importance: impressions of the split that are looked at, nearly; 0: all. eval: always all.",
         least=0,
-        read_by=_TRAINING,
+        read_by={"task_type": (TRAIN, IMPORTANCE)},
     )
     exporters: str = _evaluation(
         "",
@@ -164,10 +176,19 @@ class Options:
         0, "Stop after so many evaluations in a row without a better --metric; 0: never.", least=0, read_by=_TRAINING
     )
 
+    search: str = _what(
+        "", "tune: YAML file of settings with what may be chosen (configs/search.yaml).", read_by={"task_type": (TUNE,)}
+    )
+    trials: int = _what(
+        20, "tune: models to train, those of earlier runs included.", least=1, read_by={"task_type": (TUNE,)}
+    )
+    tune_processes: int = _what(
+        1, "tune: trainings side by side, each with its share of the cores.", least=1, read_by={"task_type": (TUNE,)}
+    )
     split: str = _evaluation(
         names.TEST,
-        "eval: splits to read, comma separated; infer: split; report: split that was evaluated.",
-        read_by={"task_type": (EVAL, INFER, REPORT)},
+        "eval: splits to read, comma separated; calibrate, importance, infer: split; report: split that was evaluated.",
+        read_by={"task_type": (EVAL, CALIBRATE, IMPORTANCE, INFER, REPORT)},
     )
     eval_splits: str = _evaluation(
         names.TEST,
@@ -179,12 +200,25 @@ class Options:
         "",
         "train and eval: fields of kind one, comma separated, for whose frequent values the metrics are given as well, "
         "in eval.json and the model report.",
-        read_by={"task_type": (TRAIN, EVAL)},
+        read_by={"task_type": (TRAIN, TUNE, EVAL)},
     )
     checkpoint: str = _evaluation(
         "",
-        "eval, infer, export: global step of a checkpoint, best, or a path; empty: the latest one.",
-        read_by={"task_type": (EVAL, INFER, EXPORT)},
+        "eval, calibrate, importance, infer, export: global step of a checkpoint, best, or a path; empty: the latest "
+        "one.",
+        read_by={"task_type": (EVAL, CALIBRATE, IMPORTANCE, INFER, EXPORT)},
+    )
+    calibration: str = _result(
+        PLATT,
+        "calibrate: a line through each tower's logits (platt), which some dozens of conversions can tell, or a free "
+        "increasing map (isotonic), which needs thousands.",
+        choices=METHODS,
+        read_by={"task_type": (CALIBRATE,)},
+    )
+    calibrated: bool = _result(
+        True,
+        "infer, export: put the maps that --task_type=calibrate found for this checkpoint behind the model's scores.",
+        read_by={"task_type": (INFER, EXPORT)},
     )
     predictions: str = _result("", "infer: file to write.", read_by={"task_type": (INFER,)})
     format: str = _result(CSV, "infer: form of the file.", choices=FORMATS, read_by={"task_type": (INFER,)})
@@ -229,7 +263,7 @@ class Options:
     report: str = _result(
         "",
         "report: HTML file to write; empty: model_report.html in the first model_dir.",
-        read_by={"task_type": (REPORT,)},
+        read_by={"task_type": (REPORT, TUNE)},
     )
 
     def __post_init__(self) -> None:
@@ -238,6 +272,9 @@ class Options:
         )
         self._demand("model_dir", bool(self.model_dir), "a folder")
         self._demand("predictions", self.task_type != INFER or bool(self.predictions), "a file to write")
+        remote_search = self.task_type == TUNE and "://" in self.model_dir
+        self._demand("model_dir", not remote_search, "a local folder, for tune keeps its journal there")
+        self._demand("search", self.task_type != TUNE or bool(self.search), "a YAML file")
         self._demand("export_dir", self.task_type != EXPORT or bool(self.export_dir), "a folder")
         reads_one = self.task_type in (INFER, REPORT)
         some = len(self.splits) == 1 if reads_one else bool(self.splits)
@@ -247,6 +284,10 @@ class Options:
         unknown = set(self.exporter_names) - set(EXPORTERS)
         self._demand("exporters", not unknown, f"any of {', '.join(EXPORTERS)}, separated by commas")
         self._demand("profile_steps", self._profile_is_possible(), "FIRST,LAST: two steps, 0 <= FIRST < LAST")
+        whole = all(field and path for field, path in self.pretrained_files)
+        self._demand("pretrained", whole, "FIELD:FILE.npz, with commas between several")
+        both = self.pretrained and (self.warm_start_from or self.continue_from)
+        self._demand("pretrained", not both, "a start without --warm_start_from and --continue_from")
         self._demand("metric", self.metric in comparable_metrics(), ", ".join(comparable_metrics()))
         self._check_start()
 
@@ -277,6 +318,11 @@ class Options:
             return None
         first, last = map(int, self.profile_steps.split(","))
         return first, last
+
+    @property
+    def pretrained_files(self) -> list[tuple[str, str]]:
+        """Field and file of each part of --pretrained."""
+        return [(field.strip(), path.strip()) for field, _, path in (w.partition(":") for w in _words(self.pretrained))]
 
     @property
     def exporter_names(self) -> tuple[str, ...]:

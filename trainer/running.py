@@ -22,6 +22,7 @@ from input_fn import dataset
 from input_fn.options import ENDLESS
 from model_fn import estimator as tf_estimator
 from model_fn import lookup, network
+from model_fn.calibration import Calibration
 from model_fn.hyperparameters import Hyperparameters
 from model_fn.sync_gradients import Exchange
 from trainer import cluster, early_stopping, evaluating, evaluations, run_config, terminal, training_graph, warm_start
@@ -31,6 +32,7 @@ from trainer.exporters import VersionExporter
 from trainer.input_state import Start
 from trainer.nan_guard import NanGuard
 from trainer.options import BEST, Options
+from trainer.pretrained import Rows
 from trainer.profiling import ProfileHook
 from trainer.progress import ProgressHook
 from trainer.saving import Saver
@@ -56,6 +58,7 @@ class Plan:
         start: where it begins to read.
         replicas: of the model in this process.
         warm_start: checkpoint of another model to start from; empty: none.
+        pretrained: rows of the table that do not begin at random; None: all do.
     """
 
     options: Options
@@ -68,6 +71,7 @@ class Plan:
     start: Start
     replicas: int
     warm_start: str
+    pretrained: Rows | None = None
 
     @property
     def worker(self) -> int:
@@ -340,6 +344,7 @@ def params(plan: Plan) -> training_graph.Params:
         "positions": start.positions,
         "epochs": plan.options.num_epochs,
         "warm_start": plan.warm_start,
+        "pretrained": plan.pretrained,
         "partitions": max(1, len(plan.part.addresses.get(cluster.SERVER, ()))),
         "exchange": Exchange(plan.part.workers, plan.worker) if plan.options.sync_replicas else None,
     }
@@ -356,7 +361,11 @@ def _model_params(settings: Hyperparameters, data: DataDir) -> training_graph.Pa
 
 
 def make_estimator(
-    options: Options, settings: Hyperparameters, data: DataDir, config: tf_estimator.RunConfig
+    options: Options,
+    settings: Hyperparameters,
+    data: DataDir,
+    config: tf_estimator.RunConfig,
+    maps: Calibration | None = None,
 ) -> tf_estimator.Estimator:
     """The Estimator that uses the model of a model_dir.
 
@@ -365,6 +374,7 @@ def make_estimator(
         settings: of the model.
         data: whose schema and vocabulary the model has.
         config: of the run.
+        maps: that predictions go through.
     """
-    params = _model_params(settings, data) | {"slice_by": options.sliced_fields}
+    params = _model_params(settings, data) | {"slice_by": options.sliced_fields, "calibration": maps}
     return tf_estimator.Estimator(training_graph.model_fn, model_dir=options.model_dir, config=config, params=params)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,17 +14,31 @@ from features import names
 from features.schema import Schema
 from input_fn import dataset, errors, files
 from model_fn import estimator as tf_estimator
+from model_fn.hyperparameters import Hyperparameters
 from model_fn.representation import requests_of
-from trainer import data_dir, evaluation_report, model_dir, predictions, run_config, running, slicing, training_graph
+from trainer import (
+    calibration_file,
+    data_dir,
+    evaluation_report,
+    model_dir,
+    predictions,
+    run_config,
+    running,
+    slicing,
+    training_graph,
+)
 from trainer.data_dir import DataDir
 from trainer.options import Options
 from trainer.terminal import say
 
 
-class _Model(NamedTuple):
+class Model(NamedTuple):
+    """A trained model that is to be used on some data."""
+
     estimator: tf_estimator.Estimator
     checkpoint: str
     data: DataDir
+    settings: Hyperparameters
 
 
 def evaluate(options: Options, given: Mapping[str, Any]) -> list[str]:
@@ -40,7 +54,7 @@ def evaluate(options: Options, given: Mapping[str, Any]) -> list[str]:
     Raises:
         ValueError: settings, data or records cannot be used; the message names them.
     """
-    model = _model(options, given)
+    model = load(options, given)
     found = {split: files.find(model.data.records(split)) for split in options.splits}
     made = []
     for split, paths in found.items():
@@ -72,7 +86,7 @@ def infer(options: Options, given: Mapping[str, Any]) -> int:
     """
     storage.refuse_overlap({"predictions": options.predictions}, {"data_dir": options.data_dir})
     predictions.refuse_foreign(options.predictions, options.format)
-    model = _model(options, given)
+    model = load(options, given, options.calibrated)
     kept = options.kept_columns
     _refuse_unknown(kept, model.data.schema)
     paths = files.find(model.data.records(options.split))
@@ -80,7 +94,7 @@ def infer(options: Options, given: Mapping[str, Any]) -> int:
 
     def make() -> tf.data.Dataset:
         made = dataset.make_dataset(paths, model.data.schema, model.data.vocabulary.size, read)
-        return made.map(functools.partial(_with_kept, schema=model.data.schema, kept=kept)) if kept else made
+        return made.map(functools.partial(with_kept, schema=model.data.schema, kept=kept)) if kept else made
 
     with errors.naming_files(paths):
         scores = model.estimator.predict(make, checkpoint_path=model.checkpoint, yield_single_examples=False)
@@ -97,13 +111,24 @@ def _of_one_run(batches: Iterable[dict[str, np.ndarray]], data: DataDir) -> Iter
     data.refuse_replaced()
 
 
-def _model(options: Options, given: Mapping[str, Any]) -> _Model:
+def load(options: Options, given: Mapping[str, Any], calibrated: bool = False) -> Model:
+    """The model of model_dir.
+
+    Args:
+        options: of the run.
+        given: the settings that the command names; they must be the model's.
+        calibrated: whether predictions go through its calibration, where it has one.
+
+    Raises:
+        ValueError: there is none, or it is not one of these data or settings.
+    """
     data = data_dir.load(options.data_dir)
     slicing.refuse_unknown(options.sliced_fields, data.schema)
     settings = model_dir.trained_hyperparameters(options.model_dir, given, data)
     checkpoint = model_dir.checkpoint(options.model_dir, options.checkpoint)
     config = run_config.make(options, clustered=False)
-    return _Model(running.make_estimator(options, settings, data, config), checkpoint, data)
+    maps = calibration_file.maps_of(options.model_dir, checkpoint) if calibrated else None
+    return Model(running.make_estimator(options, settings, data, config, maps), checkpoint, data, settings)
 
 
 def _refuse_unknown(kept: tuple[str, ...], schema: Schema) -> None:
@@ -113,8 +138,8 @@ def _refuse_unknown(kept: tuple[str, ...], schema: Schema) -> None:
 
 
 @tf.autograph.experimental.do_not_convert
-def _with_kept(
-    features: dict[str, Any], labels: dict[str, tf.RaggedTensor], schema: Schema, kept: tuple[str, ...]
+def with_kept(
+    features: dict[str, Any], labels: dict[str, tf.RaggedTensor], schema: Schema, kept: Sequence[str]
 ) -> tuple[dict[str, Any], dict[str, tf.RaggedTensor]]:
     """The features with columns that predictions carry along, one value an impression."""
     found = {}
@@ -135,3 +160,10 @@ def _raw_ids(batch: Mapping[str, np.ndarray], kept: tuple[str, ...], data: DataD
     raw = np.full(data.vocabulary.size, -1, np.int64)
     raw[ids] = keys
     return {name: raw[batch[name]] for name in fields}
+
+
+def logits_of(probability: np.ndarray) -> np.ndarray:
+    """Logits of scores: float64 [n]."""
+    # What float32 rounds to 0 or 1 has no logit.
+    p = np.clip(probability.astype(np.float64), 1e-30, 1.0 - 2.0**-24)
+    return np.log(p) - np.log1p(-p)

@@ -25,6 +25,7 @@ from trainer import (
     input_state,
     model_dir,
     own_vocabulary,
+    pretrained,
     progressive,
     run_config,
     running,
@@ -36,7 +37,7 @@ from trainer import (
 from trainer.cluster import Part
 from trainer.data_dir import DataDir
 from trainer.input_state import Start
-from trainer.options import BEST, Options
+from trainer.options import BEST, NO_DISTRIBUTION, Options
 from trainer.terminal import say
 
 
@@ -58,6 +59,11 @@ def train(options: Options, hyperparameters: Hyperparameters, given: Mapping[str
     part = cluster.part_of(cluster.environment(), options.distribute)
     if options.sync_replicas and part.workers < 2:
         raise ValueError("--sync_replicas: TF_CONFIG names no worker that there would be steps to share with")
+    if options.pretrained and (part.addresses or options.distribute != NO_DISTRIBUTION):
+        raise ValueError(
+            f"--pretrained={options.pretrained}: is for one process on one device; make a model_dir there with "
+            "--max_steps=1, and take it by --warm_start_from here"
+        )
     data = data_dir.load(options.data_dir)
     _refuse_absent_metric(options, data)
     if options.continue_from:
@@ -77,6 +83,9 @@ def train(options: Options, hyperparameters: Hyperparameters, given: Mapping[str
             same_step.restore(options.model_dir)
             config = run_config.make(options, clustered=True)
             plan = _plan(options, hyperparameters, given, data, part, paths, config, source)
+            if options.pretrained_files and (options.clear_existing_model or not plan.latest):
+                rows = pretrained.read(options.pretrained_files, data, plan.settings)
+                plan = dataclasses.replace(plan, pretrained=rows)
             if options.clear_existing_model:
                 running.try_graph(plan)
                 model_dir.clear(options.model_dir)
@@ -97,7 +106,7 @@ def _refuse_absent_metric(options: Options, data: DataDir) -> None:
     metric, needed = options.metric, []
     if evaluation.is_weighted(metric) and not columns.weight:
         needed.append("weight")
-    if "_gauc" in metric and not columns.user:
+    if ("_gauc" in metric or f"_{evaluation.NDCG}" in metric) and not columns.user:
         needed.append("user")
     if needed:
         raise ValueError(

@@ -15,10 +15,11 @@ import tensorflow as tf
 
 from features import names
 from input_fn import dataset
+from model_fn import embedding, estimator_model
 from model_fn import estimator as tf_estimator
-from model_fn import estimator_model
 from trainer import input_state, run_config, warm_start
 from trainer.input_state import Phase
+from trainer.pretrained import Rows
 
 v1 = tf.compat.v1
 
@@ -49,12 +50,14 @@ class Params(estimator_model.Params, total=False):
         positions: of all workers when the run begins.
         epochs: passes that the phase ends with.
         warm_start: checkpoint of another model to take weights from; empty: none.
+        pretrained: rows of the table that do not begin at random; None: all do.
     """
 
     phase: Phase
     positions: tuple[tuple[int, int], ...]
     epochs: int
     warm_start: str
+    pretrained: Rows | None
 
 
 def model_fn(
@@ -79,6 +82,8 @@ def model_fn(
         return spec
     if params["warm_start"]:
         warm_start.take(params["warm_start"], shown=_is_first_replica())
+    if (rows := params.get("pretrained")) is not None:
+        v1.add_to_collection(BEGIN, _write_rows(rows))
     v1.add_to_collection(LOSS, spec.loss)
     count = tf.size(labels[names.CLICK].values)
     v1.add_to_collection(IMPRESSIONS, tf.where(repeated, 0, count))
@@ -88,6 +93,16 @@ def model_fn(
     if in_lock_step:
         return spec
     return spec._replace(train_op=tf.group(spec.train_op, *_progress_ops(position, params, config)))
+
+
+def _write_rows(rows: Rows) -> tf.Operation:
+    """Op that writes rows into the table of a model that has not been trained yet."""
+    (table,) = (one for one in v1.global_variables() if one.op.name.endswith(f"/{embedding.TABLE}"))
+    # By a call, as they may be larger than a graph may hold.
+    ids, vectors = (tf.numpy_function(lambda values=values: values, [], values.dtype) for values in rows)
+    update = tf.IndexedSlices(tf.ensure_shape(vectors, [None, table.shape[1]]), tf.ensure_shape(ids, [None]))
+    is_new = tf.equal(v1.train.get_or_create_global_step(), 0)
+    return tf.cond(is_new, lambda: tf.group(table.scatter_update(update)), tf.no_op)
 
 
 def _lock_step_ops(

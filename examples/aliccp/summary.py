@@ -10,9 +10,17 @@ import os
 from typing import Any
 
 import storage
+from model_fn.evaluation import standard_error
 
 SCORES = ("pctr", "pcvr", "pctcvr")
+SIMPLEST = "esmm"
 TASKS = {"CTR AUC": "ctr_auc", "CVR AUC (clicked)": "cvr_auc", "CTCVR AUC": "ctcvr_auc"}
+_ERRORS = "± is the standard error that comes from the test split being a sample (Hanley and McNeil 1982)."
+_OF_ALL = (
+    "CVR AUC, all: against what each impression would have led to, clicked or not, which only a simulated log knows."
+)
+# What only the truth of a simulated log can tell.
+RANKING = "cvr_auc_would_convert_all"
 TRUTH = {
     "bias of pCVR, all": "cvr_bias_all",
     "clicked": "cvr_bias_clicked",
@@ -78,17 +86,52 @@ def write_summary(folders: Folders, models: list[str], served: str) -> str:
 
 
 def _metrics(evaluated: dict[str, dict], judged: dict[str, dict]) -> str:
-    titles = ["test split", *TASKS, *(TRUTH if judged else ())]
+    titles = ["test split", *TASKS, *(("CVR AUC, all", *TRUTH) if judged else ())]
     rows = [
         [model]
-        + [_number(figures.get(metric)) for metric in TASKS.values()]
-        + ([_share(judged[model][metric]) for metric in TRUTH.values()] if judged else [])
+        + [_with_error(figures.get(metric), *_classes(figures, metric)) for metric in TASKS.values()]
+        + (_judged_cells(judged[model]) if judged else [])
         for model, figures in evaluated.items()
     ]
-    if judged:
-        truth = next(iter(judged.values()))
-        rows.append(["the truth itself", *(_number(truth[f"{m}_oracle"]) for m in TASKS.values()), *["+0.0 %"] * 3])
-    return "## Quality\n\n" + _table(titles, rows)
+    if not judged:
+        return f"## Quality\n\n{_table(titles, rows)}\n\n{_ERRORS}"
+    truth = next(iter(judged.values()))
+    oracles = [_number(truth[f"{m}_oracle"]) for m in TASKS.values()] + [_number(truth[f"{RANKING}_oracle"])]
+    rows.append(["the truth itself", *oracles, *["+0.0 %"] * 3])
+    return f"## Quality\n\n{_table(titles, rows)}\n\n{_ERRORS} {_OF_ALL}\n\n{_advice(judged)}"
+
+
+def _judged_cells(figures: dict) -> list[str]:
+    ranking = _with_error(figures[RANKING], *_would_convert(figures))
+    return [ranking, *(_share(figures[metric]) for metric in TRUTH.values())]
+
+
+def _would_convert(figures: dict) -> tuple[int, int]:
+    return figures["would_convert"], figures["impressions"] - figures["would_convert"]
+
+
+def _classes(figures: dict, metric: str) -> tuple[int, int]:
+    """Positives and negatives of a task's evaluation."""
+    deciles = figures["calibration"][metric.removesuffix("_auc")]
+    positives = round(sum(decile["impressions"] * decile["mean_label"] for decile in deciles))
+    return positives, round(sum(decile["impressions"] for decile in deciles)) - positives
+
+
+def _advice(judged: dict[str, dict]) -> str:
+    """Which of the models to take on such a log: the simplest, unless another ranks better by more than the error."""
+    best = max(judged, key=lambda model: judged[model][RANKING])
+    base = SIMPLEST if SIMPLEST in judged else next(iter(judged))
+    gain = judged[best][RANKING] - judged[base][RANKING]
+    error = standard_error(judged[base][RANKING], *_would_convert(judged[base])) or 0.0
+    if gain <= error:
+        return (
+            f"Take {base}: no model ranks conversions over all impressions better by more than the error "
+            f"({best} {gain:+.4f}). Other logs, other models: docs/which-model.md."
+        )
+    return (
+        f"Take {best}: over all impressions it ranks conversions better than {base} by {gain:.4f} (one error: "
+        f"{error:.4f}). Whether that holds for other seeds and logs: docs/which-model.md."
+    )
 
 
 def _parity(folders: Folders, served: str) -> str:
@@ -154,6 +197,11 @@ def _read_json(path: str) -> dict[str, Any]:
 
 def _number(value: float | None) -> str:
     return "absent" if value is None else f"{value:.4f}"
+
+
+def _with_error(auc: float | None, positives: int, negatives: int) -> str:
+    error = standard_error(auc, positives, negatives)
+    return _number(auc) + ("" if error is None else f" ± {error:.4f}")
 
 
 def _share(value: float | None) -> str:

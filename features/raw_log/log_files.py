@@ -247,6 +247,22 @@ def _with_columns(file: LogFile, columns: Sequence[str]) -> LogFile:
     return dataclasses.replace(file, columns=tuple(columns), partitions=others)
 
 
+def _with_labels(file: LogFile, schema: Schema) -> LogFile:
+    """A file of rows that wait for scores, which has no labels: all are 0, and each row counts once."""
+    named, there = schema.columns, file.all_columns
+    if file.split != names.SCORE or any(label in there for label in named.labels):
+        return file
+    ones = {*named.click_is, *named.conversion_is}
+    zeros = {named.click: named.click_not, named.conversion: named.conversion_not}
+    absent = {
+        column: next(word for word in (*spellings, *names.ZERO_WORDS) if word not in ones)
+        for column, spellings in zeros.items()
+    }
+    if named.weight and named.weight not in there:
+        absent[named.weight] = "1"
+    return dataclasses.replace(file, partitions=(*file.partitions, *absent.items()))
+
+
 def described(file: LogFile, schema: Schema, with_labels: bool = True) -> LogFile:
     """The file of a table with its columns.
 
@@ -261,6 +277,7 @@ def described(file: LogFile, schema: Schema, with_labels: bool = True) -> LogFil
         else:
             file = _with_header(file, opened, schema)
             if file.columns:
+                file = _with_labels(file, schema)
                 table.check_columns(file.all_columns, schema, file.path, with_labels)
     return file
 
@@ -268,7 +285,7 @@ def described(file: LogFile, schema: Schema, with_labels: bool = True) -> LogFil
 def _with_row_groups(file: LogFile, opened: BinaryIO, schema: Schema, with_labels: bool) -> LogFile:
     with pyarrow.parquet.ParquetFile(opened) as parquet:
         metadata, columns = parquet.metadata, parquet.schema_arrow
-    file = _with_columns(file, columns.names)
+    file = _with_labels(_with_columns(file, columns.names), schema)
     table.check_columns(file.all_columns, schema, file.path, with_labels)
     kinds = {name: pa.string() for name, _ in file.partitions} | dict(zip(columns.names, columns.types, strict=True))
     table.check_types(kinds, schema, file.path, with_labels)

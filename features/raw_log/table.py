@@ -14,7 +14,7 @@ from features import reject_reasons
 from features.raw_log import arrow_types, columns, flat, moments, repeats, spelling
 from features.raw_log.columns import RawColumn
 from features.raw_log.flat import FINE
-from features.schema import COUNT_CLICK, DROP_CONVERSION, Schema
+from features.schema import COUNT_CLICK, DROP_CONVERSION, KEEP, Schema
 
 _INDEX = {reason: index for index, reason in enumerate(reject_reasons.REASONS)}
 # A defect is one number, so that the smallest of a row's is the one that counts: first by reason, then by column.
@@ -189,6 +189,8 @@ class _TableReader:
             return click, conversion & click
         if self._schema.conversion_without_click == COUNT_CLICK:
             return click | conversion, conversion
+        if self._schema.conversion_without_click == KEEP:
+            return click, conversion
         without = is_click & is_conversion & (conversion > click)
         self._note(_where(without, reject_reasons.CONVERSION_WITHOUT_CLICK), named.conversion)
         return click, conversion

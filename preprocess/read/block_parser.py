@@ -133,7 +133,7 @@ def _by_day(impressions: Rows | None) -> np.ndarray:
         return np.empty((0, 0))
     columns = impressions.columns
     days, place = np.unique(columns[rows.TIME] // SECONDS_PER_DAY, return_inverse=True)
-    labels = [np.ones(len(place)), columns[rows.CLICK], columns[rows.CONVERSION]]
+    labels = [np.ones(len(place)), columns[rows.CLICK], columns[rows.CLICK] & columns[rows.CONVERSION]]
     if rows.WEIGHT in columns:
         labels += [columns[rows.WEIGHT] * label for label in labels]
     return np.stack([days, *(np.bincount(place, label, len(days)) for label in labels)], axis=1)

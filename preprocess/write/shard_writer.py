@@ -129,11 +129,13 @@ class _ShardWriter:
     def _count(self, made: Piece, new_ids: np.ndarray) -> None:
         """Adds to the totals of the report."""
         labels = made.labels
-        sums = [len(made.sizes), len(labels[rows.CLICK]), labels[rows.CLICK].sum(), labels[rows.CONVERSION].sum()]
+        # A conversion counts with its click alone: those of a test that knows them without one are no rate of clicks.
+        click, conversion = labels[rows.CLICK], labels[rows.CLICK] & labels[rows.CONVERSION]
+        sums = [len(made.sizes), len(click), click.sum(), conversion.sum()]
         self._labels += np.array(sums, np.int64)
         if rows.WEIGHT in labels:
             weight = labels[rows.WEIGHT].astype(np.float64)
-            self._weights += [weight.sum(), weight @ labels[rows.CLICK], weight @ labels[rows.CONVERSION]]
+            self._weights += [weight.sum(), weight @ click, weight @ conversion]
         is_unknown = new_ids == UNKNOWN
         for index, field in enumerate(self._job.schema.fields):
             column = made.columns[field.name]

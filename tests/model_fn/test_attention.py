@@ -40,6 +40,37 @@ def test_a_vector_is_the_softmax_over_the_history(length):
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("length", [0, 2])
+@pytest.mark.parametrize("newest", ["first", "last"])
+def test_of_an_ordered_history_the_newest_count_and_each_place_has_a_number(newest, length):
+    fields = [dataclasses.replace(field, newest=newest * (field.name == "history")) for field in SCHEMA.fields]
+    schema = dataclasses.replace(SCHEMA, fields=tuple(fields))
+    settings = dataclasses.replace(SETTINGS, attention_length=length)
+    numbers = np.linspace(1.0, -2.0, length or 100).astype(np.float32)
+
+    def embed():
+        return embedding.embed(parsed(BATCH)[0], schema, VOCABULARY_SIZE, settings, training=True).attended
+
+    def make():
+        with tf.compat.v1.variable_scope("model", reuse=tf.compat.v1.AUTO_REUSE):
+            embed()
+            bias = tf.compat.v1.get_variable("attention_history/place_bias")
+            with tf.control_dependencies([bias.assign(numbers)]):
+                return embed(), embedding.embedding_table(VOCABULARY_SIZE, settings)
+
+    (found, _), table = evaluate(make)
+    wanted = []
+    for request in BATCH:
+        step = 1 if newest == "first" else -1
+        ids = request.context["history"][::step][: length or None]
+        weights = np.array(request.context["history/weight"])[::step][: length or None]
+        for item in request.impressions["item"]:
+            scores = table[ids] @ table[item[0]] / 2 + np.log(weights) + numbers[: len(ids)]
+            share = np.exp(scores - scores.max())
+            wanted.append((share / share.sum()) @ table[ids])
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize("backbone", ["shared_embedding", "group_towers"])
 def test_request_and_flat_layout_agree_in_scores_and_gradients(backbone):
     settings = dataclasses.replace(SETTINGS, backbone=backbone)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from model_fn.evaluation import Evaluation, ctcvr_logits, is_weighted, present, weighted
+from model_fn.evaluation import Evaluation, ctcvr_logits, is_weighted, known, present, weighted
 
 
 def sigmoid(x):
@@ -92,7 +92,7 @@ def test_batches_do_not_matter():
     columns = log()
     one, many = evaluated(columns, parts=1), evaluated(columns, parts=37)
     for name, value in one.metrics().items():
-        assert many.metrics()[name] == pytest.approx(value, rel=1e-9), name
+        assert many.metrics()[name] == pytest.approx(value, rel=1e-9, nan_ok=True), name
     for task, table in one.calibration_tables().items():
         np.testing.assert_allclose(many.calibration_tables()[task], table, rtol=1e-9)
 
@@ -127,14 +127,15 @@ def test_by_weight_an_impression_is_as_so_many_and_beside_it_stands_the_plain_me
     found = evaluated(columns, weights=weights).metrics()
     plain = evaluated(columns).metrics()
     repeated = evaluated([np.repeat(column, weights) for column in columns]).metrics()
-    by_weight = {name for name in plain if not name.startswith(("propensity", "gauc")) and "left_out" not in name}
+    by_weight = {name for name in plain if not name.startswith(("propensity", "gauc"))}
+    by_weight -= {name for name in plain if "left_out" in name or "ndcg" in name}
     assert found.keys() == plain.keys() | {weighted(name) for name in by_weight}
     for name, value in plain.items():
-        assert found[name] == pytest.approx(value, rel=1e-9), name
+        assert found[name] == pytest.approx(value, rel=1e-9, nan_ok=True), name
     for name in by_weight:
         # Deciles are cut between impressions of other places, where an impression is several.
         tolerance = 0.05 if name.endswith("ece") else 1e-9
-        assert found[weighted(name)] == pytest.approx(repeated[name], rel=tolerance), name
+        assert found[weighted(name)] == pytest.approx(repeated[name], rel=tolerance, nan_ok=True), name
         assert found[weighted(name)] != found[name] or name.endswith("_share"), name
 
 
@@ -162,3 +163,23 @@ def test_the_logit_of_a_product_is_exact_at_both_ends():
     a, b = np.array([-40.0, -40, 40, 0, 40]), np.array([-40.0, 40, 40, 0, -3])
     wanted = [-80, -40, 40 - math.log(2), math.log(0.25 / 0.75), -3]
     np.testing.assert_allclose(ctcvr_logits(a, b), wanted, rtol=1e-6)
+
+
+def test_where_conversions_are_known_without_a_click_cvr_is_over_all_impressions_too():
+    ctr, cvr, click, _, users = log()
+    known_ones = (np.random.default_rng(3).random(len(cvr)) < 0.3 * sigmoid(cvr)).astype(np.float32)
+    found = evaluated((ctr, cvr, click, known_ones, users)).metrics()
+    without = evaluated((ctr, cvr, click, known_ones * click, users)).metrics()
+    q = sigmoid(cvr.astype(np.float64))
+    assert found[known("cvr_auc")] == pytest.approx(pair_auc(cvr, known_ones), abs=5e-4)
+    assert found[known("cvr_logloss")] == pytest.approx(bce(q, known_ones), rel=1e-6)
+    assert found[known("cvr_calibration")] == pytest.approx(q.sum() / known_ones.sum(), rel=1e-6)
+    within = [
+        pair_auc(cvr[users == u], known_ones[users == u]) for u in range(60) if 0 < known_ones[users == u].mean() < 1
+    ]
+    assert found[known("cvr_gauc")] == pytest.approx(np.mean(within), abs=0.02)
+    others = found.keys() - {name for name in found if name.endswith("_known")}
+    assert {name: found[name] for name in others} == pytest.approx(
+        {name: without[name] for name in others}, nan_ok=True
+    )
+    assert not [name for name in present(without) if name.endswith("_known")]

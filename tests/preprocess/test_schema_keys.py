@@ -80,7 +80,8 @@ def test_a_request_of_two_columns(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("way", "clicks", "conversions"), [("drop_conversion", [0, 1], [0, 1]), ("count_click", [1, 1], [1, 1])]
+    ("way", "clicks", "conversions"),
+    [("drop_conversion", [0, 1], [0, 1]), ("count_click", [1, 1], [1, 1]), ("keep", [0, 1], [1, 1])],
 )
 def test_conversions_without_a_click(way, clicks, conversions, tmp_path):
     text = "user,item,click,buy\n1,5,0,1\n2,6,1,1\n"

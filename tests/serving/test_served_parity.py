@@ -21,6 +21,7 @@ from served_model_examples import (
 from features import names
 from features.raw_requests import RawRequest
 from features.vocabulary import OOV_BUCKET, OOV_DROP, OOV_MODES
+from model_fn.models import MODELS
 
 SCHEMA = mixed_schema()
 LARGEST_DIFFERENCE = 1e-6
@@ -124,3 +125,12 @@ def test_unknown_ids_of_a_list_count_in_bucket_mode_alone():
     raw = random_raw_requests(SCHEMA, 1)[0]
     drop, bucket = (record(raw, make_vocabulary(SCHEMA, mode)) for mode in (OOV_DROP, OOV_BUCKET))
     assert drop != bucket
+
+
+@pytest.mark.commands
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_of_the_table_is_exported_and_serves_what_training_scores(name, tmp_path):
+    trained = make_trained(str(tmp_path), make_vocabulary(SCHEMA), dataclasses.replace(SETTINGS, model=name))
+    model = Reference(trained), Served(trained.export(str(tmp_path / "export")), SCHEMA)
+    for raw in random_raw_requests(SCHEMA, 10, seed=7):
+        check_parity(model, raw)

@@ -163,8 +163,8 @@ def test_every_metric_of_an_evaluation_is_shown(tmp_path):
         cells = [cell.split(" ")[0] for cell in page.row(title, "a")]
         assert [cell for cell in cells if cell] == [form.format(result[metric]) for metric in metrics]
         shown |= set(metrics)
-    users = [f"{task}_{what}" for task in evaluation.TASKS for what in ("gauc", "gauc_left_out")]
-    forms = ["{:.4f}", "{:.1%}"] * 3
+    users = [f"{task}_{what}" for task in evaluation.TASKS for what in ("gauc", "gauc_left_out", "ndcg10")]
+    forms = ["{:.4f}", "{:.1%}", "{:.4f}"] * 3
     cells = page.section("Ranking within users").row("a")
     assert cells == [form.format(result[metric]) for metric, form in zip(users, forms, strict=True)]
     (cells,) = [row for row in page.section("Propensities").rows if row[0] == "a"]
@@ -173,7 +173,8 @@ def test_every_metric_of_an_evaluation_is_shown(tmp_path):
     assert cells[4] == f"{result['propensity_ess']:,.0f}"
     shown |= {*users, "propensity_clipped_share", "propensity_max_weight", "propensity_ess", "gauc_user_share"}
     shown |= {"cvr_mean_all", "cvr_mean_clicked", "cvr_mean_unclicked", "conversions_per_click"}
-    assert shown == evaluation.Evaluation(with_users=True).metrics().keys()
+    every = evaluation.Evaluation(with_users=True).metrics().keys()
+    assert shown == {name for name in every if not name.endswith("_known")}, "nothing is known without a click here"
 
 
 def test_metrics_by_weight_stand_below_the_plain_ones(tmp_path):
@@ -225,6 +226,24 @@ def test_models_side_by_side_show_what_differs_and_which_is_best(tmp_path):
     assert f"{max(result['ctr_auc'] for result in results):.4f}" in bold
     assert f"{min(result['ctr_logloss'] for result in results):.5f}" in bold
     assert f"{min(result['ctr_auc'] for result in results):.4f}" not in bold
+
+
+def test_of_many_models_the_best_have_colours_and_tables_have_all(tmp_path):
+    folders = [tmp_path / f"m{number:02d}" for number in range(13)]
+    results = [make_model(f, seed=n, embedding_size=4 + n, counterfactual_wgt=n / 8) for n, f in enumerate(folders)]
+    page = make_report(*folders)
+    best = sorted(range(13), key=lambda number: -results[number]["ctcvr_auc"])
+    (overview,) = [row for row in page.rows if row[1:3] == ["model", "backbone"]][:1] or [None]
+    assert overview is not None
+    losses = page.section("Learning curves: losses in training")
+    (legend,) = re.findall(r'<p class="legend">(.*?)</p>', losses.source)
+    assert re.findall(r"</i>([^<]*)<", legend) == [f"m{number:02d}" for number in best[:10]] + ["3 others"]
+    drawn = re.findall(r"stroke: (#[0-9a-f]{6}); stroke-width: 1.2", losses.source)
+    assert drawn.index(pictures.OTHERS_COLOR) < drawn.index(pictures.COLORS[0])
+    told = page.section("Settings").source.split("<details>")[0]
+    assert Page(told).rows[0] == ["", "counterfactual_wgt", "embedding_size"]
+    assert [row[0] for row in Page(told).rows[1:]] == [f"m{number:02d}" for number in best]
+    assert len([row for row in page.rows if row[:1] == ["AUC"]]) == 1
 
 
 def test_one_model_shows_what_is_not_default(tmp_path):
@@ -280,8 +299,8 @@ def test_refuses_folders_without_an_evaluated_model(tmp_path):
     make_model(tmp_path / "a")
     with pytest.raises(ValueError, match="/a twice"):
         make_report(tmp_path / "a", f"{tmp_path}/a/")
-    with pytest.raises(ValueError, match="11 folders: allowed are 1 to 10"):
-        make_report(*(tmp_path / str(number) for number in range(11)))
+    with pytest.raises(ValueError, match="51 folders: allowed are 1 to 50"):
+        make_report(*(tmp_path / str(number) for number in range(51)))
     (tmp_path / "a" / "eval.json").write_text('{"split": "test"}')
     with pytest.raises(ValueError, match=r"eval\.json: damaged.*run --task_type=eval again"):
         make_report(tmp_path / "a")
@@ -294,7 +313,8 @@ def test_evaluation_is_read_as_it_was_written(tmp_path):
     result = make_model(tmp_path / "a")
     found = evaluation_report.read(str(tmp_path / "a"), names.TEST)
     assert (found.split, found.global_step, found.impressions) == (names.TEST, 300, 4000)
-    assert found.metrics == {name: pytest.approx(float(v)) for name, v in result.items() if np.ndim(v) == 0}
+    there = {name: float(v) for name, v in result.items() if np.ndim(v) == 0 and not np.isnan(v)}
+    assert found.metrics == {name: pytest.approx(value) for name, value in there.items()}
     for task in evaluation.TASKS:
         np.testing.assert_allclose(found.calibration[task], result[metric_ops.calibration_table_name(task)])
 

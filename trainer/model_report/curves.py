@@ -14,8 +14,8 @@ from model_fn.evaluation import OBSERVED_RATE, TASKS
 from trainer import progressive
 from trainer.event_files import Curve
 from trainer.model_report import pictures
-from trainer.model_report.html import legend, names, paragraph
-from trainer.model_report.pictures import COLORS, DASHES, MARKERS, Dots, Line, Panel
+from trainer.model_report.html import legend, models_legend, paragraph
+from trainer.model_report.pictures import DASHES, MARKERS, Dots, Line, Panel, colors
 from trainer.model_report.tables import SPACES, SUBSETS, clicks, mean_pcvr
 from trainer.model_report.trained_model import TrainedModel
 
@@ -79,7 +79,7 @@ def _training(models: Sequence[TrainedModel], subjects: Sequence[_Subject], name
         _panel(subject, [(model.training.curves, color, DASHES[0]) for model, color in _colored(models)])
         for subject in subjects
     ]
-    return _curves(panels, name, _legend(models), text)
+    return _curves(panels, name, models_legend(models), text)
 
 
 def evaluations(models: Sequence[TrainedModel]) -> str:
@@ -92,7 +92,7 @@ def evaluations(models: Sequence[TrainedModel]) -> str:
     ]
     signs = ("solid", "dashed", "dotted")
     kinds = [f"{signs[number % len(signs)]}: {html.escape(folder)}" for number, folder in enumerate(folders)]
-    head = _legend(models) + (legend(kinds) if len(folders) > 1 else "")
+    head = models_legend(models) + (legend(kinds) if len(folders) > 1 else "")
     return _curves([_panel(subject, sources) for subject in _EVALUATIONS], "evaluations", head, _EVALUATIONS_NOTE)
 
 
@@ -103,7 +103,7 @@ def days(models: Sequence[TrainedModel]) -> str:
         lines = [Line(Curve(*progressive.curve(model.days, subject.tag)), color) for model, color in _colored(models)]
         drawn = [line for line in lines if len(line.curve.steps) and not subject.over]
         panels.append(Panel(subject.title, drawn, subject.reference, False, "day"))
-    return _curves(panels, "days", _legend(models), _DAYS_NOTE)
+    return _curves(panels, "days", models_legend(models), _DAYS_NOTE)
 
 
 def _panel(subject: _Subject, sources: Sequence[tuple[dict[str, Curve], str, str]]) -> Panel:
@@ -139,7 +139,7 @@ def calibration(models: Sequence[TrainedModel]) -> str:
         (SPACES[task][0], [(model.evaluated.calibration[task], color) for model, color in _colored(models)])
         for task in TASKS
     ]
-    return _legend(models) + pictures.calibration(tables, "calibration") + paragraph(_CALIBRATION_NOTE)
+    return models_legend(models) + pictures.calibration(tables, "calibration") + paragraph(_CALIBRATION_NOTE)
 
 
 def bias(models: Sequence[TrainedModel]) -> str:
@@ -153,13 +153,9 @@ def bias(models: Sequence[TrainedModel]) -> str:
         error = math.sqrt(observed * (1 - observed) / count)
         rows.append(Dots([found[mean_pcvr(subset)] for subset in SUBSETS], observed, error, color))
     signs = [f"{sign} {subset}" for subset, (_, sign) in zip(SUBSETS, MARKERS, strict=True)]
-    head = _legend(models) + legend(["mean pCVR on impressions that are", *signs])
+    head = models_legend(models) + legend(["mean pCVR on impressions that are", *signs])
     return head + pictures.mean_predictions(rows, "bias") + paragraph(_BIAS_NOTE)
 
 
 def _colored(models: Sequence[TrainedModel]) -> list[tuple[TrainedModel, str]]:
-    return list(zip(models, COLORS, strict=False))
-
-
-def _legend(models: Sequence[TrainedModel]) -> str:
-    return legend(names(models)) if len(models) > 1 else ""
+    return list(zip(models, colors(len(models)), strict=True))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable, Sequence
 
-from trainer.model_report.pictures import COLORS
+from trainer.model_report.pictures import COLORS, OTHERS_COLOR, colors
 from trainer.model_report.trained_model import TrainedModel
 
 _STYLE = """
@@ -64,8 +64,19 @@ def folded(title: str, content: str) -> str:
 
 def names(models: Sequence[TrainedModel]) -> list[str]:
     """Names of the models behind their colours."""
-    swatches = (f'<i style="background:{color}"></i>' for color in COLORS)
-    return [swatch + html.escape(model.label) for swatch, model in zip(swatches, models, strict=False)]
+    return [_swatch(color) + html.escape(model.label) for color, model in zip(colors(len(models)), models, strict=True)]
+
+
+def _swatch(color: str) -> str:
+    return f'<i style="background:{color}"></i>'
+
+
+def models_legend(models: Sequence[TrainedModel]) -> str:
+    """What the colours mean; nothing for one model."""
+    if len(models) < 2:
+        return ""
+    others = len(models) - len(COLORS)
+    return legend(names(models)[: len(COLORS)] + [f"{_swatch(OTHERS_COLOR)}{others} others"] * (others > 0))
 
 
 def legend(entries: Iterable[str]) -> str:

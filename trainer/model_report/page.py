@@ -8,22 +8,28 @@ from collections.abc import Sequence
 from typing import Any
 
 from model_fn.hyperparameters import Hyperparameters
-from trainer.model_report import curves, slices, tables
+from trainer.model_report import curves, importances, slices, tables
 from trainer.model_report.html import document, folded, names, note, paragraph, table
+from trainer.model_report.pictures import COLORS
 from trainer.model_report.trained_model import TrainedModel
 
 TITLE = "Model report"
 
 
-def page(models: Sequence[TrainedModel]) -> str:
-    """The page about some models, of which there are no more than `pictures.COLORS`."""
+def page(models: Sequence[TrainedModel], first: Sequence[tuple[str, str]] = ()) -> str:
+    """The page about some models; `first` are sections before the others.
+
+    More than there are colours (`pictures.COLORS`) share the last one: the best go first then.
+    """
     sections = [
+        *first,
         ("Metrics by task and space", tables.metrics(models)),
         ("Bias of pCVR", curves.bias(models) + tables.bias(models)),
-        ("Calibration by decile", curves.calibration(models) + tables.calibration(models)),
+        ("Calibration by decile", curves.calibration(models) + tables.calibration(models) + tables.calibrated(models)),
         ("Learning curves: losses in training", curves.losses(models)),
         ("Learning curves: evaluations", curves.evaluations(models)),
         ("Day by day, before training", curves.days(models)),
+        ("What each field is worth", importances.section(models)),
         *slices.sections(models),
         ("Ranking within users", tables.users(models)),
         ("Propensities", tables.propensities(models) + curves.propensities(models)),
@@ -77,8 +83,14 @@ def _settings(models: Sequence[TrainedModel]) -> str:
         told = [name for name, (cell,) in rows.items() if cell != _cell(defaults[name])]
     head = ["", *names(models), "default"]
     every = [[name, *cells, _cell(defaults[name])] for name, cells in rows.items()]
-    shown = table(head, [row for row in every if row[0] in told]) if told else paragraph("None.")
-    return paragraph(text) + shown + folded("All settings", table(head, every))
+    shown = [row for row in every if row[0] in told]
+    if len(models) > len(COLORS):
+        # A row for each model: the names of many do not fit side by side.
+        columns = [names(models), *(row[1:-1] for row in shown)]
+        few = table(["", *(row[0] for row in shown)], zip(*columns, strict=True))
+    else:
+        few = table(head, shown)
+    return paragraph(text) + (few if told else paragraph("None.")) + folded("All settings", table(head, every))
 
 
 def _row(models: Sequence[TrainedModel], name: str) -> list[str]:

@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from model_fn import score_histogram
 from trainer.event_files import Curve
 
-# One for each model: no more can be told apart.
+# One for each of the first models: no more can be told apart. The others share one, and lie below.
 COLORS = (
     "#2a6f97",
     "#c1121f",
@@ -35,6 +35,7 @@ COLORS = (
     "#8d6b48",
     "#8a97a3",
 )
+OTHERS_COLOR = "#d4d4d4"
 # One for each folder of evaluations; more take turns.
 DASHES = ("-", "--", ":")
 _GREY = "#999"
@@ -104,6 +105,17 @@ class Dots:
     color: str
 
 
+@dataclasses.dataclass(frozen=True)
+class Cloud:
+    """Points: a setting's values and what came out. Where `words` are given, a place is that of a word."""
+
+    title: str
+    places: Sequence[float]
+    heights: Sequence[float]
+    logarithmic: bool = False
+    words: Sequence[str] = ()
+
+
 class Interval(NamedTuple):
     """A value and its standard error."""
 
@@ -116,6 +128,11 @@ ByValue = tuple[str, Sequence[tuple[str, int, Interval]], Sequence[float]]
 
 # Markers of `Dots.means`, as matplotlib and as text.
 MARKERS = (("o", "●"), ("s", "■"), ("|", "|"))
+
+
+def colors(count: int) -> list[str]:
+    """The colours of so many models."""
+    return [*COLORS, *[OTHERS_COLOR] * (count - len(COLORS))][:count]
 
 
 def curves(panels: Sequence[Panel], name: str) -> str:
@@ -142,7 +159,7 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
         axes.set_yscale("log")
     if panel.reference is not None:
         axes.axhline(panel.reference, color=_GREY, linewidth=1)
-    for line in panel.lines:
+    for line in sorted(panel.lines, key=lambda line: line.color != OTHERS_COLOR):
         steps, values = line.curve
         if len(steps) > _MANY_POINTS:
             axes.plot(steps, values, color=line.color, linewidth=0.6, alpha=0.25)
@@ -209,7 +226,7 @@ def _draw_calibration(axes: Axes, models: Sequence[tuple[np.ndarray, str]]) -> N
         return
     ends = _ends(np.concatenate([table[:, 1:].ravel() for table, _ in drawn]))
     axes.plot(ends, ends, color=_GREY, linewidth=1)
-    for table, color in drawn:
+    for table, color in sorted(drawn, key=lambda one: one[1] != OTHERS_COLOR):
         count, predicted, observed = table.T
         error = np.sqrt(observed * (1 - observed) / count)
         # A bar down to 0 has no end on this scale.
@@ -263,6 +280,33 @@ def mean_predictions(models: Sequence[Dots], name: str) -> str:
         axes.margins(x=0.08)
         axes.grid(True, axis="x", color=_GRID, linewidth=0.6)
         axes.set_xlabel("mean pCVR; conversions per click")
+        return _svg(figure, name)
+
+
+def clouds(panels: Sequence[Cloud], height: str, name: str) -> str:
+    """Panels in rows of three: points whose scale of heights is one.
+
+    Args:
+        panels: to draw.
+        height: what the heights are.
+        name: of the picture.
+    """
+    rows = math.ceil(len(panels) / _COLUMNS)
+    with matplotlib.rc_context(_SETTINGS):
+        figure = _figure(rows, _COLUMNS, _PANEL_HEIGHT)
+        for number, panel in enumerate(panels):
+            axes = figure.add_subplot(rows, _COLUMNS, number + 1)
+            axes.set_title(panel.title, loc="left")
+            axes.plot(panel.places, panel.heights, "o", color=COLORS[0], markersize=4, alpha=0.7)
+            axes.grid(True, color=_GRID, linewidth=0.6)
+            axes.yaxis.set_major_locator(ticker.MaxNLocator(4))
+            if panel.words:
+                axes.set_xlim(-0.5, len(panel.words) - 0.5)
+                axes.set_xticks(range(len(panel.words)), [_short(word) for word in panel.words])
+            elif panel.logarithmic:
+                axes.set_xscale("log")
+            if number % _COLUMNS == 0:
+                axes.set_ylabel(height)
         return _svg(figure, name)
 
 

@@ -6,11 +6,11 @@ import html
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from model_fn.evaluation import CTCVR, CTR, CVR, TASKS
+from model_fn.evaluation import CTCVR, CTR, CVR, TASKS, standard_error
 from trainer.model_report import pictures
 from trainer.model_report.html import names, number, paragraph, table
-from trainer.model_report.pictures import COLORS, Interval
-from trainer.model_report.tables import SPACES, standard_error
+from trainer.model_report.pictures import Interval, colors
+from trainer.model_report.tables import SPACES
 from trainer.model_report.trained_model import TrainedModel
 from trainer.slicing import VALUE
 
@@ -60,7 +60,7 @@ def _picture(models: Sequence[TrainedModel], field: str) -> str:
     panels = []
     for task in TASKS:
         cells = [(row, *found) for row, value in enumerate(values) for found in _cells(models, field, value)]
-        aucs = [(COLORS[place], row, cell.auc(task)) for row, place, cell in cells]
+        aucs = [(colors(len(models))[place], row, cell.auc(task)) for row, place, cell in cells]
         points = [(color, row, interval) for color, row, interval in aucs if interval is not None]
         overall = [model.evaluated.metrics.get(f"{task}_auc") for model in models]
         panels.append((f"{SPACES[task][0]}: AUC", points, [value for value in overall if value is not None]))

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 
 from model_fn import score_histogram
-from model_fn.evaluation import CTCVR, CTR, CVR, CVR_ALL, OBSERVED_RATE, TASKS, weighted
+from model_fn.evaluation import (
+    CTCVR,
+    CTR,
+    CVR,
+    CVR_ALL,
+    CVR_KNOWN,
+    NDCG,
+    OBSERVED_RATE,
+    TASKS,
+    known,
+    standard_error,
+    weighted,
+)
 from trainer.evaluation_report import Evaluated
 from trainer.model_report.html import folded, names, number, paragraph, table
 from trainer.model_report.trained_model import TrainedModel
@@ -18,6 +29,7 @@ SPACES = {
     CVR: ("CVR", "conversion, clicked impressions"),
     CTCVR: ("CTCVR", "conversion, all impressions"),
     CVR_ALL: ("pCVR as CTCVR", "conversion, all impressions"),
+    CVR_KNOWN: ("CVR without selection", "conversion, clicked or not"),
 }
 # Impressions that mean pCVR is given for.
 SUBSETS = ("clicked", "unclicked", "all")
@@ -29,13 +41,18 @@ _METRICS = {
     "calibration": ("calibration", ".3f"),
     "ece": ("expected calibration error", ".3g"),
 }
+_CALIBRATED = {name: _METRICS[name] for name in ("calibration", "ece", "logloss", "auc")}
+_CALIBRATED_NOTE = """Before and after calibration (--task_type=calibrate), each half of its split by maps that were
+fitted on the other half. pCTR and pCVR keep their order; pCTCVR, their product, nearly does."""
 _METRICS_NOTE = """± is the standard error of an AUC that comes from the evaluated impressions being a sample (Hanley
 and McNeil 1982). Models on the same impressions share a part of it, but a difference of this size needs several seeds
 to mean something. Normalized entropy: log loss over that of always predicting the mean rate. Calibration: Σ
 prediction / Σ label. pCVR as CTCVR: pCVR alone, ranking all impressions by conversions that only clicks can have;
-some papers call this CVR AUC, and it is not comparable with the CVR column."""
+some papers call this CVR AUC, and it is not comparable with the CVR column. CVR without selection: of a split whose
+conversions are known without a click too."""
 _USERS_NOTE = """AUC within each user, averaged over users by their impressions: what counts where a list for one user
-is ranked. Users whose impressions are of one class have none and are left out."""
+is ranked. Users whose impressions are of one class have none and are left out. NDCG@10: how
+well the first ten places of a user's list are filled, of users with a positive."""
 _PROPENSITY_NOTE = """Over the clicked impressions that were evaluated. Their weight in IPS and DR is 1 / pCTR, with
 pCTR raised to the floor where it is below; where that happens to many clicks, little is corrected. Effective sample
 size (Σw)²/Σw² (Kish 1965): how many equally weighted clicks would tell as much; far below the number of clicks, a few
@@ -44,15 +61,20 @@ of them decide. ESMM and naive CVR do not use the weights: their rows say what t
 
 def metrics(models: Sequence[TrainedModel]) -> str:
     """Every metric by task and space, the models below one another."""
-    head = ["", ""] + [f"{title}<br><small>{space}</small>" for title, space in SPACES.values()]
+    spaces = [space for space in SPACES if space != CVR_KNOWN or _know_all(models)]
+    head = ["", ""] + [f"{SPACES[space][0]}<br><small>{SPACES[space][1]}</small>" for space in spaces]
     groups = []
     for metric, (title, form) in _METRICS.items():
         for by_weight in (False, True) if _have_weights(models) else (False,):
-            columns = [_column(models, space, metric, form, by_weight) for space in SPACES]
+            columns = [_column(models, space, metric, form, by_weight) for space in spaces]
             titles = [title + (_WEIGHTED if by_weight else "")] + [""] * (len(models) - 1)
             groups.append(list(zip(titles, names(models), *columns, strict=True)))
     bold = " Bold: best of the models." if len(models) > 1 and same_impressions(models) else ""
     return table(head, *groups) + paragraph(_METRICS_NOTE + bold)
+
+
+def _know_all(models: Sequence[TrainedModel]) -> bool:
+    return any(known(f"{CVR}_auc") in model.evaluated.metrics for model in models)
 
 
 def _have_weights(models: Sequence[TrainedModel]) -> bool:
@@ -61,7 +83,7 @@ def _have_weights(models: Sequence[TrainedModel]) -> bool:
 
 def _column(models: Sequence[TrainedModel], space: str, metric: str, form: str, by_weight: bool) -> list[str]:
     """Cells of a metric in a space: one for each model, the best one bold."""
-    name = f"{CVR}_{metric}_all" if space == CVR_ALL else f"{space}_{metric}"
+    name = {CVR_ALL: f"{CVR}_{metric}_all", CVR_KNOWN: known(f"{CVR}_{metric}")}.get(space, f"{space}_{metric}")
     name = weighted(name) if by_weight else name
     if space == CVR_ALL and name not in comparable_metrics():
         return [""] * len(models)
@@ -72,7 +94,8 @@ def _column(models: Sequence[TrainedModel], space: str, metric: str, form: str, 
         cell = number(value, form)
         cell = f"<b>{cell}</b>" if value is not None and value == best else cell
         # Of weighted impressions the error depends on the weights, which an evaluation does not keep.
-        error = auc_error(model.evaluated, space, value) if metric == "auc" and not by_weight else None
+        tells = metric == "auc" and not by_weight and space != CVR_KNOWN
+        error = auc_error(model.evaluated, space, value) if tells else None
         cells.append(cell if error is None else f"{cell} <small>± {error:.4f}</small>")
     return cells
 
@@ -91,21 +114,12 @@ def _best(name: str, values: Sequence[float | None]) -> float | None:
 
 
 def auc_error(evaluated: Evaluated, space: str, auc: float | None) -> float | None:
-    """Standard error of an AUC by its size and the numbers of both classes (Hanley and McNeil 1982, equation 1)."""
+    """Standard error of an AUC that was evaluated."""
     counts = evaluated.calibration[CTCVR if space == CVR_ALL else space]
     impressions = counts[:, score_histogram.IMPRESSIONS]
     positives = round(float(impressions @ counts[:, score_histogram.MEAN_LABEL]))
     negatives = round(float(impressions.sum())) - positives
     return standard_error(auc, positives, negatives)
-
-
-def standard_error(auc: float | None, positives: int, negatives: int) -> float | None:
-    """The same by numbers of both classes; None where there is no AUC."""
-    if auc is None or not positives or not negatives:
-        return None
-    one, other = auc / (2 - auc) - auc**2, 2 * auc**2 / (1 + auc) - auc**2
-    variance = auc * (1 - auc) + (positives - 1) * one + (negatives - 1) * other
-    return math.sqrt(max(variance, 0.0) / (positives * negatives))
 
 
 def clicks(evaluated: Evaluated) -> int:
@@ -158,11 +172,24 @@ def calibration(models: Sequence[TrainedModel]) -> str:
     return folded("Table by decile", "".join(found))
 
 
+def calibrated(models: Sequence[TrainedModel]) -> str:
+    """What the maps of --task_type=calibrate are worth; nothing where no model has them."""
+    rows = []
+    for name, model in zip(names(models), models, strict=False):
+        kept = model.calibrated
+        for task, sides in [(t, (kept.before.get(t, {}), kept.after.get(t, {}))) for t in TASKS] if kept else []:
+            pairs = [[number(side.get(metric), form) for side in sides] for metric, (_, form) in _CALIBRATED.items()]
+            rows.append([name, SPACES[task][0], *(f"{before} → {after}" for before, after in pairs)])
+    head = ["", "", *(title for title, _ in _CALIBRATED.values())]
+    return paragraph(_CALIBRATED_NOTE) + table(head, rows) if rows else ""
+
+
 def users(models: Sequence[TrainedModel]) -> str:
     """AUC within users beside that over all; nothing where no model has users."""
     if not any("gauc_user_share" in model.evaluated.metrics for model in models):
         return ""
-    head = [""] + [f"{SPACES[task][0]}: {what}" for task in TASKS for what in ("AUC within users", "users left out")]
+    told = ("AUC within users", "users left out", "NDCG@10")
+    head = [""] + [f"{SPACES[task][0]}: {what}" for task in TASKS for what in told]
     rows = []
     for name, model in zip(names(models), models, strict=True):
         found = model.evaluated.metrics
@@ -171,7 +198,7 @@ def users(models: Sequence[TrainedModel]) -> str:
             gauc, left_out = found.get(f"{task}_gauc"), found.get(f"{task}_gauc_left_out")
             by_weight = found.get(weighted(f"{task}_gauc"))
             note = "" if by_weight is None else f"<br><small>by weight {by_weight:.4f}</small>"
-            cells += [number(gauc, ".4f") + note, number(left_out, ".1%")]
+            cells += [number(gauc, ".4f") + note, number(left_out, ".1%"), number(found.get(f"{task}_{NDCG}"), ".4f")]
         rows.append([name, *cells])
     shares = {model.evaluated.metrics.get("gauc_user_share", 1.0) for model in models}
     sample = f" Computed from a sample of {min(shares):.3g} of the users." if min(shares) < 1 else ""

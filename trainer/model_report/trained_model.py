@@ -11,10 +11,12 @@ from typing import Any
 import tensorflow as tf
 
 from model_fn.hyperparameters import Hyperparameters
-from trainer import evaluation_report, event_files, model_dir, progressive
+from trainer import calibration_file, evaluation_report, event_files, importance_file, model_dir, progressive
+from trainer.calibration_file import Kept
 from trainer.data_dir import read_bytes
 from trainer.evaluation_report import Evaluated
 from trainer.event_files import Events
+from trainer.importance_file import Importance
 
 _EVALUATIONS = "eval*"
 
@@ -31,8 +33,10 @@ class TrainedModel:
         data: description of the data that it was made for, as `DataDir.description` gives it.
         evaluated: its latest evaluation.
         training: what its training wrote for TensorBoard.
-        days: progressive validation of its predecessors and itself, first to last.
         evaluations: the same of evaluations, by the name of their folder: eval is of the test split.
+        days: progressive validation of its predecessors and itself, first to last.
+        calibrated: maps behind its logits, and what they are worth; None: none.
+        importance: of its fields; None: not measured.
     """
 
     label: str
@@ -42,8 +46,10 @@ class TrainedModel:
     data: dict[str, Any]
     evaluated: Evaluated
     training: Events
-    days: list[dict[str, Any]]
     evaluations: dict[str, Events]
+    days: list[dict[str, Any]]
+    calibrated: Kept | None
+    importance: Importance | None
 
 
 def load_all(folders: Sequence[str], split: str) -> list[TrainedModel]:
@@ -88,6 +94,8 @@ def _load(folder: str, label: str, split: str) -> TrainedModel:
         evaluated=evaluation_report.read(folder, split),
         training=event_files.read(folder),
         days=progressive.read(folder),
+        calibrated=calibration_file.read(folder),
+        importance=importance_file.read(folder),
         evaluations=_evaluations(folder),
     )
 
