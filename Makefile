@@ -10,7 +10,7 @@ INPUT :=
 OUTPUT := demo_output
 
 .PHONY: setup demo demo-daily test engines test-engines test-stores test-chains test-matrix lint audit bench constraints clean
-.PHONY: test-tables test-topologies test-commands test-optimizers golden
+.PHONY: test-tables test-topologies test-commands test-days test-optimizers golden
 
 setup: $(READY)
 
@@ -34,6 +34,10 @@ test: lint
 # Trainings, the demo and the guides, command by command.
 test-commands: $(READY)
 	$(BIN)/python -m pytest -m commands tests
+
+# The demo of seven days, and a day that is killed in every step: ten minutes.
+test-days: $(READY)
+	$(BIN)/python -m pytest -n 0 -m days tests/daily
 
 # The job servers of Flink and Spark with all their parts, by Maven.
 engines: $(READY)

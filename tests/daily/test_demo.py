@@ -15,7 +15,7 @@ def gate(folder, date):
         return json.load(file)
 
 
-@pytest.mark.commands
+@pytest.mark.days
 def test_the_spoilt_day_is_refused_and_the_others_are_served(tmp_path):
     command = [sys.executable, DEMO, f"--output_dir={tmp_path}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -9,7 +9,7 @@ import pytest
 BENCHMARK = os.path.join(os.path.dirname(__file__), "..", "..", "benchmarks", "daily_kills.py")
 
 
-@pytest.mark.commands
+@pytest.mark.days
 def test_a_day_that_is_killed_in_every_step_is_as_one_that_is_not(tmp_path):
     command = [sys.executable, BENCHMARK, f"--folder={tmp_path}", "--moments=0.5", "--requests=40"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
