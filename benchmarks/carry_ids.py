@@ -55,7 +55,7 @@ def main() -> None:
         job = Job(options, schema, (), None, os.path.join(parent, "job"))
         process = psutil.Process()
         before, began, cpu = process.memory_full_info().uss, time.perf_counter(), time.process_time()
-        next_vocabulary.save(job, day, {})
+        next_vocabulary.save(job, day, {}, {})
         seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
         grown = process.memory_full_info().uss - before
         made = vocabulary.load(job.vocabulary_dir)

@@ -251,7 +251,7 @@ class Options:
     )
     table_precision: str = _result(
         ExportOptions.table_precision,
-        "Exports: how the embedding table is kept. float16: half the size, scores as good but not the same.",
+        "Exports: how the embedding table is kept. float16: half the size, scores nearly the same.",
         choices=TABLE_PRECISIONS,
         read_by={"task_type": (EXPORT,), "exporters": ANY},
     )
