@@ -34,7 +34,7 @@ from input_fn.options import InputOptions
 from model_fn import lookup
 from trainer import data_dir
 
-_STEPS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "torchrec_steps.py")
+_STEPS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "peers", "torchrec_steps.py")
 _LAYOUTS = ("pieces", "flat")
 
 Columns = dict[str, np.ndarray]

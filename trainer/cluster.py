@@ -199,6 +199,11 @@ class Watch:
     def __exit__(self, *unused: object) -> None:
         self._ends.set()
 
+    def wait_until_all_came(self, is_cut_short: Callable[[], bool]) -> None:
+        """Returns when each of them was seen once: one that comes behind the end of a run would wait for the next."""
+        while len(self._seen) < len(self._addresses) and not is_cut_short():
+            time.sleep(_POLL_SECONDS)
+
     def _run(self) -> None:
         while not self._ends.wait(_POLL_SECONDS):
             self._speak()

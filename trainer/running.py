@@ -123,10 +123,11 @@ def _lead_cluster(plan: Plan, request: Request, state: cluster.RunState) -> None
     def close() -> None:
         state.write(cluster.CLOSING)
 
-    with cluster.Watch(cluster.peers(plan.part, (cluster.SERVER, cluster.WORKER)), on_death):
+    with cluster.Watch(cluster.peers(plan.part, (cluster.SERVER, cluster.WORKER)), on_death) as watch:
         done = cluster.DoneHook(plan.part, is_cut_short)
         if not plan.options.sync_replicas:
             _train_to_the_end(plan, request, [done, cluster.ReadyHook(state)], done.wait, dead, close)
+            watch.wait_until_all_came(is_cut_short)
             return
         steps = LockStep(plan.part.workers)
 
@@ -135,6 +136,7 @@ def _lead_cluster(plan: Plan, request: Request, state: cluster.RunState) -> None
             return done.wait(session)
 
         _train_to_the_end(plan, request, [done, cluster.ReadyHook(state), steps], let_go_and_wait, dead, close)
+        watch.wait_until_all_came(is_cut_short)
 
 
 def take_part(plan: Plan, request: Request) -> None:
@@ -214,7 +216,7 @@ def _train_to_the_end(
         _train(plan, lambda: bool(request.signal or dead), [] if has_evaluator else [listener], own, wait)
     _refuse_unfinished(plan, request, dead)
     close()
-    with evaluating.in_turn(options.model_dir) if has_evaluator else contextlib.nullcontext():
+    with contextlib.nullcontext() if plan.part.is_alone else evaluating.in_turn(options.model_dir):
         _finish(plan, evaluator, stopper)
 
 

@@ -3,6 +3,7 @@
 import json
 import re
 import signal
+import socket
 import threading
 import time
 
@@ -128,3 +129,15 @@ def test_evaluations_of_two_processes_take_turns(tmp_path):
     for thread in threads:
         thread.join()
     assert sorted(ended) == [0, 1] and time.monotonic() - begun > 0.2
+
+
+def test_a_run_does_not_end_before_all_its_processes_came():
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        with clusters.Watch([("ps 0", address)], print) as watch:
+            watch.wait_until_all_came(lambda: True)
+            threading.Timer(0.3, server.listen).start()
+            begun = time.monotonic()
+            watch.wait_until_all_came(lambda: False)
+    assert time.monotonic() - begun > 0.25

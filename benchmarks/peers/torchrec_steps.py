@@ -1,4 +1,4 @@
-"""Trains TorchRec on the batches of `torchrec_peer.py`, prints impressions/s; needs torch, torchrec, fbgemm-gpu-cpu."""
+"""Trains TorchRec on the batches of `benchmarks/torchrec_peer.py` and prints impressions/s; needs what that names."""
 
 from __future__ import annotations
 
