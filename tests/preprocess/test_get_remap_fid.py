@@ -1,7 +1,9 @@
 """The shell command for people who know it by that name."""
 
+import os
 import pathlib
 import subprocess
+import sys
 
 import preprocess
 from features import names
@@ -12,7 +14,10 @@ SCRIPT = pathlib.Path(preprocess.__file__).parent.parent / "get_remap_fid.sh"
 
 
 def run(*arguments, folder):
-    return subprocess.run([SCRIPT, *arguments], cwd=folder, capture_output=True, text=True, check=False)
+    # As in an environment that is in use: its interpreter is the first python3.
+    path = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
+    in_use = {**os.environ, "PATH": path}
+    return subprocess.run([SCRIPT, *arguments], cwd=folder, env=in_use, capture_output=True, text=True, check=False)
 
 
 def test_help(tmp_path):
