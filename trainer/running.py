@@ -153,7 +153,8 @@ def take_part(plan: Plan, request: Request) -> None:
         terminal.end_at_once(f"trainer: the run has ended: {message}", _DEAD)
 
     roles = (cluster.CHIEF, cluster.SERVER) if plan.part.role == cluster.WORKER else (cluster.CHIEF,)
-    watched = [] if plan.part.role == cluster.EVALUATOR else cluster.peers(plan.part, roles)
+    # A chief that has an evaluator and no servers is reached at no port.
+    watched = cluster.peers(plan.part, roles) if plan.part.addresses.get(cluster.SERVER) else []
     with cluster.Watch(watched, on_death):
         if plan.part.role == cluster.EVALUATOR:
             _follow(plan, request, state)
