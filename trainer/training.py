@@ -89,7 +89,7 @@ def train(options: Options, hyperparameters: Hyperparameters, given: Mapping[str
             if options.clear_existing_model:
                 running.try_graph(plan)
                 model_dir.clear(options.model_dir)
-            for line in model_settings.without_effect(plan.settings, given):
+            for line in (*model_settings.without_effect(plan.settings, given), *_taken_off_twice(plan)):
                 say(line)
             _keep(plan, given)
             own_vocabulary.save(options.model_dir, data)
@@ -98,6 +98,17 @@ def train(options: Options, hyperparameters: Hyperparameters, given: Mapping[str
                 begun = dataclasses.replace(options, clear_existing_model=False)
                 plan = _plan(begun, hyperparameters, {}, data, part, paths, config, source)
             running.lead(plan, request)
+
+
+def _taken_off_twice(plan: running.Plan) -> list[str]:
+    """A word where two ways make up for impressions that were left out of the log."""
+    weight, rate = plan.data.schema.columns.weight, plan.settings.negative_sampling_rate
+    if weight is None or rate == 1.0:
+        return []
+    return [
+        f"--negative_sampling_rate={rate:g}, and the log has weights (column {weight}): if they make up for "
+        "impressions that were left out, scores come out too low by that rate; use one of the two"
+    ]
 
 
 def _refuse_absent_metric(options: Options, data: DataDir) -> None:

@@ -105,6 +105,12 @@ def test_scores_are_those_of_the_whole_log(way, log):
     np.testing.assert_allclose(sorted(scores_by_item(log, options).values()), sorted(served), rtol=1e-4)
 
 
+def test_both_ways_at_once_are_told(log, capsys):
+    both = dataclasses.replace(SETTINGS, negative_sampling_rate=RATE)
+    training.train(Options(data_dir=str(log / "data_weight"), model_dir=str(log / "both"), max_steps=1), both, {})
+    assert "--negative_sampling_rate=0.1, and the log has weights (column weight)" in capsys.readouterr().out
+
+
 def test_metrics_are_by_weight_and_beside_it_plain_and_so_is_the_report(log):
     with open(log / "model_weight" / "eval.json", encoding="utf-8") as file:
         found = json.load(file)
