@@ -11,6 +11,7 @@ from typing import Any
 import storage
 from daily.options import Options
 from features import names
+from storage import contents
 
 # Metrics by rows (today's, yesterday's) and by model (new, before); `rows` has their counts.
 Scores = dict[str, dict[str, dict[str, Any]]]
@@ -124,10 +125,10 @@ def days_between(earlier: str, later: str) -> int:
 
 def read_json(path: str) -> dict[str, Any]:
     """Contents of a file that `write_json` wrote."""
-    return dict(json.loads(storage.read(path)))
+    return contents.object_of(path, "delete it, and its step is done again")
 
 
-def write_json(path: str, contents: dict[str, Any]) -> None:
+def write_json(path: str, values: dict[str, Any]) -> None:
     """Writes a file whole or not at all."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
-    storage.write(path, [(json.dumps(contents, indent=1) + "\n").encode()])
+    storage.write(path, [(json.dumps(values, indent=1) + "\n").encode()])

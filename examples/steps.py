@@ -18,6 +18,9 @@ from collections.abc import Callable, Iterator
 
 import storage
 
+# Of a process's peak memory in bytes: macOS counts bytes, Linux KiB.
+_MEMORY_UNIT = 1 if sys.platform == "darwin" else 1024
+
 
 class StepFailed(Exception):
     """A command of the chain ended with an error; the message says which and how to run it alone."""
@@ -89,7 +92,7 @@ def _run(title: str, command: list[str]) -> Cost:
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise StepFailed(f"{title} ended with status {process.returncode}; once that is mended, run the same again")
-    return Cost(time.monotonic() - started, usage.ru_maxrss * 1024)
+    return Cost(time.monotonic() - started, usage.ru_maxrss * _MEMORY_UNIT)
 
 
 def _read_mark(path: str, command: list[str]) -> Cost | None:

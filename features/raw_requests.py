@@ -12,13 +12,15 @@ import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+import storage
 from features import names
 from features.raw_log import aliccp_requests, log_files, splits, table_requests
 from features.raw_log.raw_rows import RawLogError, RawRow, Values
 from features.raw_values import Value
 from features.schema import Field, Schema
+from storage import contents
 
-__all__ = ["RawLogError", "RawRequest", "Values", "from_json", "read", "to_json"]
+__all__ = ["RawLogError", "RawRequest", "Values", "load", "read", "to_json"]
 
 OnBroken = Callable[[RawLogError], None]
 
@@ -81,9 +83,10 @@ def to_json(requests: Iterable[RawRequest]) -> str:
     return "[" + ",\n".join(json.dumps(vars(request), ensure_ascii=False) for request in requests) + "]\n"
 
 
-def from_json(text: str | bytes) -> list[RawRequest]:
-    """The requests that `to_json` wrote."""
-    return [RawRequest(**request) for request in json.loads(text)]
+def load(path: str) -> list[RawRequest]:
+    """The requests of a file that `to_json` made. Raises ContentsError."""
+    with contents.taken_apart(path, "run the preprocess job again"):
+        return [RawRequest(**request) for request in json.loads(storage.read(path))]
 
 
 def _requests(rows: Iterable[RawRow], schema: Schema, max_impressions: int | None) -> Iterator[RawRequest]:

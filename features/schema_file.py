@@ -28,7 +28,7 @@ def load(path_or_name: str) -> Schema:
         FileNotFoundError: no such file and no such bundled schema.
     """
     if storage.exists(path_or_name):
-        return parse(storage.read(path_or_name).decode("utf-8"), path_or_name)
+        return parse(storage.read(path_or_name), path_or_name)
     bundled = importlib.resources.files("features") / "schemas" / f"{path_or_name}.yaml"
     if os.sep not in path_or_name and bundled.is_file():
         return parse(bundled.read_text(encoding="utf-8"), f"{path_or_name}.yaml")
@@ -41,10 +41,13 @@ def bundled_names() -> list[str]:
     return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
 
 
-def parse(text: str, file: str) -> Schema:
+def parse(text: str | bytes, file: str) -> Schema:
     """Schema of a YAML text; `file` is for messages. Raises SchemaError."""
     try:
+        text = text if isinstance(text, str) else text.decode("utf-8")
         root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except UnicodeDecodeError as error:
+        raise SchemaError(f"{file}: no text in UTF-8 ({error})") from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""

@@ -15,12 +15,14 @@ import storage
 from features import names, schema_file
 from features.scaling import Moments
 from features.schema import NUMBER, STANDARD, Field, Schema
+from storage import contents
 
 FORMAT_VERSION = 1
 UNKNOWN = -1
 KEY_DTYPE = np.dtype("<i8")
 ID_DTYPE = np.dtype("<i4")
 _CHECKSUM_BLOCK = 1 << 22
+_REMEDY = "run the preprocess job again"
 
 # In `statistics`: what becomes of ids that the vocabulary does not have, in a field with many.
 OOV = "oov"
@@ -29,7 +31,7 @@ OOV_BUCKET = "bucket"
 OOV_MODES = (OOV_DROP, OOV_BUCKET)
 
 
-class VocabularyError(ValueError):
+class VocabularyError(contents.ContentsError):
     """A vocabulary folder that is incomplete, damaged or of another format version."""
 
 
@@ -121,13 +123,13 @@ class Vocabulary:
         """Writes the folder: under a temporary name first, so that it is there whole or not at all."""
         temporary = f"{directory.rstrip(os.sep)}.tmp-{os.getpid()}"
         os.makedirs(temporary)
-        contents = {
+        made = {
             names.VOCABULARY_KEYS_FILE: np.ascontiguousarray(self.keys, KEY_DTYPE),
             names.VOCABULARY_IDS_FILE: np.ascontiguousarray(self.ids, ID_DTYPE),
             names.SCHEMA_FILE: schema_file.dump(self.schema).encode(),
             names.VOCABULARY_FILE: json.dumps(self.description(), indent=1).encode() + b"\n",
         }
-        for name, found in contents.items():
+        for name, found in made.items():
             storage.write(os.path.join(temporary, name), [found])
         os.rename(temporary, directory)
 
@@ -150,30 +152,31 @@ def load(directory: str, read: Callable[[str], bytes] | None = None) -> Vocabula
     try:
         description = json.loads(read_bytes(path))
     except ValueError as error:
-        raise VocabularyError(f"{path}: not JSON ({error}); run the preprocess job again") from error
+        raise VocabularyError(f"{path}: not JSON ({error}); {_REMEDY}") from error
     if not isinstance(description, dict) or description.get("format_version") != FORMAT_VERSION:
         found = description.get("format_version") if isinstance(description, dict) else None
         raise VocabularyError(f"{path}: format_version {found}, this release reads {FORMAT_VERSION}; preprocess again")
-    try:
-        return _of_description(directory, description, read)
-    except KeyError as error:
-        raise VocabularyError(f"{path}: has no {error}; run the preprocess job again") from error
-
-
-def _of_description(directory: str, description: Mapping[str, Any], read: Callable[[str], bytes] | None) -> Vocabulary:
     schema_path = os.path.join(directory, names.SCHEMA_FILE)
-    count = description["kept_ids"]
-    return Vocabulary(
-        schema=schema_file.parse((read or storage.read)(schema_path).decode("utf-8"), schema_path),
-        keys=_array(os.path.join(directory, names.VOCABULARY_KEYS_FILE), KEY_DTYPE, count, read),
-        ids=_array(os.path.join(directory, names.VOCABULARY_IDS_FILE), ID_DTYPE, count, read),
-        boundaries={name: tuple(edges) for name, edges in description["boundaries"].items()},
+    schema = schema_file.parse(read_bytes(schema_path), schema_path)
+    with contents.taken_apart(path, _REMEDY, VocabularyError):
+        described = _described(description)
+        count = int(description["kept_ids"])
+    keys = _array(os.path.join(directory, names.VOCABULARY_KEYS_FILE), KEY_DTYPE, count, read)
+    ids = _array(os.path.join(directory, names.VOCABULARY_IDS_FILE), ID_DTYPE, count, read)
+    with contents.taken_apart(path, _REMEDY, VocabularyError):
+        return Vocabulary(schema, keys, ids, **described)
+
+
+def _described(description: Mapping[str, Any]) -> dict[str, Any]:
+    """What vocabulary.json alone holds of a vocabulary, by attribute."""
+    return {
+        "boundaries": {name: tuple(map(float, edges)) for name, edges in description["boundaries"].items()},
         # A vocabulary of before there were scales has none.
-        moments={name: Moments(*found) for name, found in description.get("moments", {}).items()},
-        statistics=description["statistics"],
-        unused_ids=description.get("unused_ids", 0),
-        generation=description.get("generation", {}),
-    )
+        "moments": {name: Moments(*map(float, found)) for name, found in description.get("moments", {}).items()},
+        "statistics": dict(description["statistics"]),
+        "unused_ids": int(description.get("unused_ids", 0)),
+        "generation": dict(description.get("generation", {})),
+    }
 
 
 def _crc(array: np.ndarray) -> int:
@@ -185,12 +188,13 @@ def _crc(array: np.ndarray) -> int:
 
 
 def _array(path: str, dtype: np.dtype, count: int, read: Callable[[str], bytes] | None) -> np.ndarray:
-    if read is not None:
-        array = np.frombuffer(read(path), dtype)
-    elif os.path.getsize(path):
-        array = np.memmap(path, dtype, "r")
-    else:
-        array = np.empty(0, dtype)  # an empty file cannot be mapped
+    with contents.taken_apart(path, _REMEDY, VocabularyError):
+        if read is not None:
+            array = np.frombuffer(read(path), dtype)
+        elif os.path.getsize(path):
+            array = np.memmap(path, dtype, "r")
+        else:
+            array = np.empty(0, dtype)  # an empty file cannot be mapped
     if len(array) != count:
         raise VocabularyError(f"{path}: {len(array)} entries, vocabulary.json says {count}; preprocess again")
     return array

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+import storage
 from features import names, raw_requests
 from features.raw_requests import RawRequest
 from features.raw_values import Value
@@ -20,6 +21,7 @@ from features.schema import Field, Schema
 from serving import saved_model_files
 from serving.answers import Scores
 from serving.export_options import LOGGED
+from storage.contents import taken_apart
 
 # Values of a field and, of a weighted one, their weights.
 _Row = tuple[list[Value], list[Value]]
@@ -93,20 +95,15 @@ def read(version_dir: str) -> Sample:
     """The sample of a version. Raises ValueError for a file that holds none, tf.errors.OpError without one."""
     path = saved_model_files.extra_file(version_dir, saved_model_files.SAMPLE_FILE)
     with tf.io.gfile.GFile(path, "rb") as file:
-        contents = file.read()
-    try:
-        found = json.loads(contents)
+        text = file.read()
+    with taken_apart(path, "export the model again"):
+        found = json.loads(text)
         return Sample(RawRequest(**found["request"]), {name: found["scores"][name] for name in names.SCORES})
-    except (ValueError, LookupError, TypeError) as error:
-        raise ValueError(f"{path}: no sample request with scores ({error!r})") from error
 
 
 def _saved(vocabulary_dir: str) -> list[RawRequest]:
     path = os.path.join(vocabulary_dir, names.SAMPLE_REQUESTS_FILE)
-    if not tf.io.gfile.exists(path):
-        return []
-    with tf.io.gfile.GFile(path, "rb") as file:
-        return raw_requests.from_json(file.read())
+    return raw_requests.load(path) if storage.exists(path) else []
 
 
 def _rows(request: RawRequest, field: Field) -> list[_Row]:

@@ -22,6 +22,7 @@ quiet_tensorflow.import_quietly()
 
 from features import names, vocabulary
 from serving.field_counts import FieldCounts, Pair, of_records, of_requests, psi
+from storage import contents
 
 FLAGS = flags.FLAGS
 _JSON_SUFFIX = (".json", ".jsonl")
@@ -89,8 +90,9 @@ def _unknown_shares() -> dict[str, float]:
     path = storage.join(FLAGS.data_dir, names.REPORT_DIR, names.REPORT_JSON)
     if not storage.exists(path):
         return {}
-    fields = json.loads(storage.read(path))["fields"]
-    return {name: found["splits"].get(FLAGS.split, {}).get("unknown_share") for name, found in fields.items()}
+    with contents.taken_apart(path, "run the preprocess job again"):
+        fields = json.loads(storage.read(path))["fields"]
+        return {name: found["splits"].get(FLAGS.split, {}).get("unknown_share") for name, found in fields.items()}
 
 
 def table(pairs: list[Pair]) -> list[str]:

@@ -16,6 +16,7 @@ from features.raw_requests import RawRequest
 from features.vocabulary import ID_DTYPE
 from serving import sample_request, saved_model_files, warm_up
 from serving.saved_model_files import CLASSIFICATION, SHARED_CONTEXT, SIGNATURES, CheckError
+from storage import contents
 
 v1 = tf.compat.v1
 
@@ -85,7 +86,7 @@ class LoadedVersion:
         self._require_version_folder()
         self._sample = sample_request.read(path)
         schema_path = saved_model_files.extra_file(path, names.SCHEMA_FILE)
-        self._schema = schema_file.parse(_contents(schema_path).decode(), schema_path)
+        self._schema = schema_file.parse(_contents(schema_path), schema_path)
         self._session = v1.Session(graph=tf.Graph(), config=v1.ConfigProto(device_count={"GPU": 0}))
         with self._session.graph.as_default():
             loaded = v1.saved_model.loader.load(self._session, [tf.saved_model.SERVING], path)
@@ -146,7 +147,9 @@ class LoadedVersion:
 
     def _vocabulary(self) -> tuple[int, list[str]]:
         """Number of ids, and what does not fit: of what the arrays hold the graph itself has seen to."""
-        ids = json.loads(_contents(saved_model_files.extra_file(self._path, names.VOCABULARY_FILE)))["kept_ids"]
+        path = saved_model_files.extra_file(self._path, names.VOCABULARY_FILE)
+        with contents.taken_apart(path, "export the model again"):
+            ids = int(json.loads(_contents(path))["kept_ids"])
         size = tf.io.gfile.stat(os.path.join(self._path, "assets", names.VOCABULARY_IDS_FILE)).length
         there = size // ID_DTYPE.itemsize
         return ids, [] if there == ids else [f"{names.VOCABULARY_FILE} tells of {ids} ids, the model has {there}"]

@@ -7,7 +7,7 @@ import os
 
 from storage import files, process
 from storage.lock import LOCK_FILE
-from storage.paths import is_local, join
+from storage.paths import is_local, join, stay_below
 from storage.process import Process
 
 MARK_FILE = "_made_by.json"
@@ -47,8 +47,8 @@ def _contents(folder: str) -> dict | None:
         found = json.loads(files.read(join(folder, MARK_FILE)))
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
-    fits = isinstance(found, dict) and found.get("project") == PROJECT and {"by", "files"} <= found.keys()
-    return found if fits else None
+    fits = isinstance(found, dict) and found.get("project") == PROJECT and "by" in found
+    return found if fits and stay_below(found.get("files")) else None
 
 
 def is_ours(folder: str, command: str) -> bool:

@@ -27,6 +27,14 @@ def join(folder: str, *parts: str) -> str:
     return "/".join([folder.rstrip("/"), *parts])
 
 
+def stay_below(found: object) -> bool:
+    """Whether something read from a file is a list of paths below a folder, none of which leaves it."""
+    return isinstance(found, list) and all(
+        isinstance(path, str) and path != "" and not path.startswith("/") and ".." not in path.split("/")
+        for path in found
+    )
+
+
 def refuse_overlap(outputs: Mapping[str, str], inputs: Mapping[str, str]) -> None:
     """Refuses an output folder or file that is an input, lies in one or holds one, however the two are written.
 

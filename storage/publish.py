@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from storage import files, lock, ownership, process, remote
 from storage.ownership import OwnershipError
-from storage.paths import is_local, join
+from storage.paths import is_local, join, stay_below
 from storage.process import Process
 
 TEMPORARY = "_temporary"
@@ -52,6 +52,20 @@ class _Journal:
     files: list[str]
     moves: list[tuple[str, str]]
     dropped: list[str]
+
+    @classmethod
+    def parse(cls, data: bytes) -> _Journal:
+        """What was written as JSON.
+
+        Raises:
+            ValueError, TypeError, AttributeError: it is something else, or names places outside of the folder.
+        """
+        found = cls(**json.loads(data))
+        moved = [path for source, target in found.moves for path in (source, target)]
+        named = _RUN.fullmatch(found.run) and process.from_json(found.by.encode())
+        if not named or not stay_below([*found.files, *moved, *found.dropped]):
+            raise ValueError("no list of what a run puts in place")
+        return found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,7 +178,8 @@ def making(
         except BaseException:
             say(_after_failure(output, keep_temporary))
             raise
-        _remove_run(output.temporary)
+        # Once more: a worker that outlived its killed run may have written meanwhile.
+        _remove_leftovers(folder)
 
 
 def _begin(folder: str, command: str, flag: str) -> Output:
@@ -202,13 +217,16 @@ def refuse_strays(folder: str, flag: str) -> None:
 
 def finish_interrupted(folder: str) -> bool:
     """Ends a publication that was interrupted. Returns whether there was one. Call it under the folder's lock."""
+    path = join(folder, JOURNAL_FILE)
     try:
-        found = json.loads(files.read(join(folder, JOURNAL_FILE)))
+        data = files.read(path)
     except FileNotFoundError:
         return False
-    except ValueError as error:
-        raise OutputError(f"{join(folder, JOURNAL_FILE)}: damaged ({error}); delete it and run again") from error
-    _finish(folder, _Journal(**found))
+    try:
+        journal = _Journal.parse(data)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise OutputError(f"{path}: damaged ({error}); delete it and make the output again") from error
+    _finish(folder, journal)
     return True
 
 
@@ -279,7 +297,7 @@ def _after_failure(output: Output, keep: bool) -> str:
 
 
 def _remove_leftovers(folder: str) -> None:
-    """Removes what interrupted runs left in a folder that bears the mark; `_temporary` of others has other names."""
+    """Removes what runs left in a folder that bears the mark; `_temporary` of others has other names."""
     for name in filter(_RUN.fullmatch, files.names_in(join(folder, TEMPORARY))):
         _remove_run(join(folder, TEMPORARY, name))
     for name in files.names_in(folder):

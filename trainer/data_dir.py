@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from typing import Any
 
@@ -14,7 +13,7 @@ import storage
 from features import names, schema_file, vocabulary
 from features.schema import Schema
 from features.vocabulary import Vocabulary
-from storage import ownership, publish
+from storage import contents, ownership, publish
 from trainer.terminal import say
 
 _COMMAND = "python -m trainer"
@@ -84,7 +83,12 @@ class DataDir:
 
     def _report(self) -> dict[str, Any]:
         path = os.path.join(self.path, names.REPORT_DIR, names.REPORT_JSON)
-        return dict(json.loads(read_bytes(path))) if tf.io.gfile.exists(path) else {}
+        if not storage.exists(path):
+            return {}
+        with contents.taken_apart(path, "run the preprocess job again"):
+            found = contents.read_object(path)
+            splits = {split: dict(counts) for split, counts in found.get("splits", {}).items()}
+            return {**found, "splits": splits}
 
 
 def load(path: str) -> DataDir:

@@ -16,7 +16,7 @@ import tensorflow as tf
 from features import names
 from model_fn import evaluation, score_histogram
 from model_fn.metric_ops import calibration_table_name
-from trainer.data_dir import read_bytes
+from storage import contents
 from trainer.model_dir import write_whole
 
 _TABLE_COLUMNS = ("impressions", "mean_prediction", "mean_label")
@@ -89,15 +89,13 @@ def read(model_dir: str, split: str) -> Evaluated:
     path = path_of(model_dir, split)
     if not tf.io.gfile.exists(path):
         raise ValueError(f"{path}: no such file; run --task_type=eval --model_dir={model_dir} --split={split} first")
-    try:
-        found = json.loads(read_bytes(path))
+    with contents.taken_apart(path, "run --task_type=eval again"):
+        found = contents.read_object(path)
         tables = {task: _table(rows) for task, rows in found.pop("calibration").items()}
         split, step, impressions = (found.pop(name) for name in ("split", "global_step", "impressions"))
         # An evaluation of before there were slices has none.
         slices = found.pop("slices", {})
         return Evaluated(split, step, impressions, found, tables, slices)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path}: damaged or of another release ({error!r}); run --task_type=eval again") from error
 
 
 def _table(rows: list[dict[str, float]]) -> np.ndarray:

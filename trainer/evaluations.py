@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 import storage
+from storage import contents
 from trainer.exporters import is_better
 
 EVALUATIONS_FILE = "evaluations.jsonl"
@@ -40,11 +41,9 @@ def read(model_dir: str) -> list[Evaluated]:
     path = storage.join(model_dir, EVALUATIONS_FILE)
     if not storage.exists(path):
         return []
-    lines = storage.read(path).decode("utf-8").splitlines()
-    try:
+    lines = storage.read(path).splitlines()
+    with contents.taken_apart(path, "delete it, and the history of evaluations begins anew"):
         return [Evaluated(**json.loads(line)) for line in lines]
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{path}: damaged ({error}); delete it, and the history of evaluations begins anew") from error
 
 
 def add(model_dir: str, found: Evaluated) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import storage
 from serving.saved_model_files import CheckError
+from storage import contents
 from trainer import saving
 from trainer.options import comparable_metrics
 from trainer.terminal import say
@@ -53,7 +54,7 @@ class VersionExporter:
             storage.remove(storage.join(self._folder, old))
 
     def _noted(self) -> dict[str, Any]:
-        return dict(json.loads(storage.read(self._note))) if storage.exists(self._note) else {}
+        return contents.object_of(self._note, "delete it, and the next export counts as the best")
 
     def _has(self, version: str) -> bool:
         return version in {name.rstrip("/") for name in storage.names_in(self._folder)}

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 import storage
 from model_fn.hyperparameters import Hyperparameters
-from storage import ownership, process
+from storage import contents, ownership, process
 from trainer import evaluations
 from trainer.data_dir import DataDir
 from trainer.terminal import say
@@ -69,10 +69,8 @@ def saved_hyperparameters(model_dir: str) -> Hyperparameters | None:
     path = storage.join(model_dir, HYPERPARAMETERS_FILE)
     if not storage.exists(path):
         return None
-    try:
+    with contents.taken_apart(path, "put back its file, or train another model"):
         return Hyperparameters.from_json(storage.read(path))
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
 
 
 def trained_hyperparameters(model_dir: str, given: Mapping[str, Any], data: DataDir) -> Hyperparameters:
@@ -151,7 +149,7 @@ def refuse_other_data(model_dir: str, data: DataDir) -> None:
     path = storage.join(model_dir, DATA_FILE)
     if not storage.exists(path):
         return
-    saved, found = json.loads(storage.read(path)), data.description()
+    saved, found = contents.object_of(path, "delete it if the model is of this data"), data.description()
     for key, value in found.items():
         if saved.get(key) != value:
             values = "" if key == "schema" else f" ({value}, there {saved.get(key)})"

@@ -15,13 +15,15 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+import storage
 from features import names
 from input_fn import dataset, errors, files
 from model_fn import estimator as tf_estimator
 from model_fn import evaluation
+from storage import contents
 from trainer import evaluation_report, run_config, training_graph
 from trainer.continuation import Predecessor
-from trainer.data_dir import DataDir, read_bytes
+from trainer.data_dir import DataDir
 from trainer.model_dir import write_whole
 from trainer.options import Options
 from trainer.terminal import say
@@ -52,7 +54,10 @@ def validate(options: Options, data: DataDir, before: Predecessor) -> None:
 def read(folder: str) -> list[dict[str, Any]]:
     """A model's days, first to last: data, model, impressions and metrics of each; empty without the file."""
     path = os.path.join(folder, PROGRESSIVE_FILE)
-    return list(json.loads(read_bytes(path))) if tf.io.gfile.exists(path) else []
+    if not storage.exists(path):
+        return []
+    with contents.taken_apart(path, "delete it, and the record of days begins anew"):
+        return [dict(day) for day in json.loads(storage.read(path))]
 
 
 def evaluate(options: Options, data: DataDir, model: Predecessor, split: str, folder: str) -> dict[str, Any]:

@@ -86,7 +86,7 @@ def _sample_words(field: Field, data: DataDir) -> list[str]:
     if not storage.exists(path):
         return []
     found: set[str] = set()
-    for request in raw_requests.from_json(storage.read(path)):
+    for request in raw_requests.load(path):
         rows = [request.context[field.name]] if field.is_context else request.impressions[field.name]
         found.update(str(value) for row in rows for value in row)
     return sorted(found)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from typing import Any
 
@@ -11,6 +10,7 @@ from features import names
 from preprocess.generations.next_vocabulary import NEW_SHARE, PSI
 from preprocess.job import Job
 from preprocess.options import Options
+from storage import contents
 
 COVERAGE = "coverage"
 _RATES = {"click_rate": ("clicks", "impressions"), "conversion_rate": ("conversions", "clicks")}
@@ -51,7 +51,7 @@ def compare(job: Job, splits: dict[str, Any], fields: dict[str, Any]) -> dict[st
 def _report_beside(vocabulary: str) -> dict[str, Any]:
     """Report of the job that built a vocabulary, empty where it is not beside it."""
     path = storage.join(os.path.dirname(vocabulary.rstrip("/")), names.REPORT_DIR, names.REPORT_JSON)
-    return dict(json.loads(storage.read(path))) if storage.exists(path) else {}
+    return contents.object_of(path, "delete it, and nothing is compared with the day before")
 
 
 def _rates(splits: dict[str, Any]) -> dict[str, float | None]:

@@ -284,10 +284,13 @@ def test_long_run_is_cut_with_its_context(tmp_path):
     assert all(request.context["101"] == [5] for request in requests)
 
 
-def test_json_keeps_requests_exactly():
+def test_json_keeps_requests_exactly(tmp_path):
     large = RawRequest([2**63 - 1], {"user": [2**53 + 1], "word": ["é中\x01"]}, {"price": [[0.1, 1e-30]], "item": [[]]})
-    assert raw_requests.from_json(raw_requests.to_json([*SHOP_REQUESTS, large])) == [*SHOP_REQUESTS, large]
-    assert raw_requests.from_json(raw_requests.to_json([])) == []
+    path = tmp_path / "requests.json"
+    path.write_text(raw_requests.to_json([*SHOP_REQUESTS, large]))
+    assert raw_requests.load(str(path)) == [*SHOP_REQUESTS, large]
+    path.write_text(raw_requests.to_json([]))
+    assert raw_requests.load(str(path)) == []
 
 
 def test_unknown_format_and_absent_log_are_errors(tmp_path):

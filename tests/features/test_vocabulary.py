@@ -98,6 +98,8 @@ def test_a_description_without_a_key_is_named(tmp_path):
     path = tmp_path / "v" / names.VOCABULARY_FILE
     for text, message in (
         (path.read_text().replace("kept_ids", "kept"), "has no 'kept_ids'"),
+        (path.read_text().replace('"boundaries": {}', '"boundaries": null'), "damaged .*NoneType"),
+        (path.read_text().replace('"min_count": 20', '"oov": 5'), "damaged .*oov 5"),
         ("[1]", "format_version None"),
     ):
         path.write_text(text)

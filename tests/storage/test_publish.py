@@ -1,6 +1,7 @@
 """Publishing a folder: whole or not at all, whenever it is interrupted, and nothing of others is touched."""
 
 import itertools
+import json
 import uuid
 
 import pytest
@@ -101,6 +102,53 @@ def test_a_kill_at_any_change_leaves_the_old_output_or_one_that_the_next_run_com
         assert published(out) in (expected("old"), expected("new"))
         assert not storage.exists(storage.join(out, publish.JOURNAL_FILE))
     assert states == {"old", "finished", "done"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"run": "../../raw"},
+        {"run": 5},
+        {"by": "{}"},
+        {"by": None},
+        {"files": None},
+        {"moves": [["new/train", "../raw"]]},
+        {"moves": ["ab", "abc"]},
+        {"dropped": ["/etc"]},
+        {"more": 1},
+        None,
+    ],
+)
+def test_a_journal_that_no_run_wrote_is_named_and_nothing_is_moved(out, change):
+    make(out, "old")
+    by = storage.read(storage.join(out, ownership.MARK_FILE))
+    journal = {"run": "0" * 32, "by": json.dumps(json.loads(by)["by"]), "files": [], "moves": [], "dropped": []}
+    path = storage.join(out, publish.JOURNAL_FILE)
+    storage.write(path, [json.dumps(change and {**journal, **change}).encode()])
+    for call in (lambda: make(out, "new", overwrite=True), lambda: publish.recover(out, COMMAND, "data_dir")):
+        with pytest.raises(publish.OutputError, match=f"{publish.JOURNAL_FILE}: damaged .*; delete it"):
+            call()
+    assert published(out) == expected("old") and storage.exists(storage.join(out, publish.SUCCESS_FILE))
+
+
+@pytest.mark.parametrize("made", [None, "train", [["train/a"]], ["../raw/train.csv"], ["/etc/passwd"], [""]])
+def test_a_mark_that_names_places_outside_is_none(out, made):
+    make(out, "old")
+    path = storage.join(out, ownership.MARK_FILE)
+    storage.write(path, [json.dumps({**json.loads(storage.read(path)), "files": made}).encode()])
+    with pytest.raises(publish.OutputError, match="holds files that no run of this command made"):
+        make(out, "new", overwrite=True)
+    assert published(out) == expected("old")
+
+
+def test_what_workers_write_that_outlived_their_killed_run_goes_too(out):
+    make(out, "old")
+    late = storage.join(out, publish.TEMPORARY, uuid.uuid4().hex, "exchange", "0000001")
+    with publish.making(out, COMMAND, "output_dir", overwrite=True) as output:
+        storage.write(storage.join(output.temporary, "train", "a"), [b"new train a"])
+        storage.write(late, [b"late"])
+        output.publish({"train": "train"})
+    assert publish.TEMPORARY not in storage.names_in(out)
 
 
 def test_files_of_others_are_neither_mixed_with_nor_removed(out):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -11,9 +10,9 @@ from typing import Any
 import tensorflow as tf
 
 from model_fn.hyperparameters import Hyperparameters
+from storage import contents
 from trainer import calibration_file, evaluation_report, event_files, importance_file, model_dir, progressive
 from trainer.calibration_file import Kept
-from trainer.data_dir import read_bytes
 from trainer.evaluation_report import Evaluated
 from trainer.event_files import Events
 from trainer.importance_file import Importance
@@ -102,7 +101,7 @@ def _load(folder: str, label: str, split: str) -> TrainedModel:
 
 def _data(folder: str) -> dict[str, Any]:
     path = os.path.join(folder, model_dir.DATA_FILE)
-    return dict(json.loads(read_bytes(path))) if tf.io.gfile.exists(path) else {}
+    return contents.object_of(path, "delete it, and the report is made without")
 
 
 def _evaluations(folder: str) -> dict[str, Events]:
