@@ -17,6 +17,7 @@ from model_fn.hyperparameters import Hyperparameters
 from trainer import calibrating, calibration_file, exporting, scoring, training
 from trainer.options import Options
 
+pytestmark = pytest.mark.commands
 RATE = 0.1
 SMALL = Hyperparameters(deep_layers=(8,), embedding_size=4, negative_sampling_rate=RATE)
 

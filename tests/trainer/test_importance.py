@@ -19,6 +19,7 @@ from trainer.importance import Shuffle
 from trainer.importance_file import OVER_ALL, WITHIN_REQUESTS
 from trainer.options import Options
 
+pytestmark = pytest.mark.commands
 SCHEMA = small_schema()
 SETTINGS = Hyperparameters(
     deep_layers=(8,), embedding_size=4, embedding_range=0.1, learning_rate=0.02, embedding_learning_rate=0.1
@@ -70,7 +71,7 @@ def test_what_is_lost_is_the_difference_to_the_shuffled_scores(model):
 
 
 def test_a_shuffle_moves_the_columns_of_one_field_only_and_loses_no_value(model):
-    read = InputOptions(shuffle=False, batch_size=1000)
+    read = InputOptions(shuffle=False, batch_size=100)
     batches = dataset.make_dataset(names.records_pattern(model["data_dir"], names.TEST), SCHEMA, 40, read)
     shuffles = [None] + [Shuffle(field.name, OVER_ALL) for field in SCHEMA.fields]
     shuffles += [Shuffle(field.name, WITHIN_REQUESTS) for field in SCHEMA.impression_fields]

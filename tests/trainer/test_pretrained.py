@@ -9,6 +9,7 @@ from model_fn.hyperparameters import Hyperparameters
 from trainer import data_dir, pretrained, training
 from trainer.options import Options
 
+pytestmark = pytest.mark.commands
 SCHEMA = small_schema()
 # Steps that move nothing, so that the rows can be compared.
 STILL = Hyperparameters(deep_layers=(4,), embedding_size=4, embedding_optimizer="SGD", embedding_learning_rate=1e-9)
