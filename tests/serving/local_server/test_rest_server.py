@@ -253,6 +253,19 @@ def wait_for(condition):
         time.sleep(0.02)
 
 
+@pytest.mark.parametrize("delay", [0.0, 0.1, 0.2])
+def test_a_server_that_is_ended_while_it_loads_a_version_ends_well(tmp_path, delay):
+    base = tmp_path / "base"
+    base.mkdir()
+    for version in (1, 2):
+        write_toy_model(str(tmp_path / f"made{version}"), shift=float(version))
+    publish(tmp_path / "made1", base / "1")
+    with running_server(f"--model_base_path={base}", "--model_name=toy", "--file_system_poll_wait_seconds=0.01"):
+        publish(tmp_path / "made2", base / "2")
+        # The block's end sends the signal, and holds the server to status 0.
+        time.sleep(delay)
+
+
 def test_new_versions_are_served_without_a_failed_or_mixed_answer(tmp_path):
     base = tmp_path / "base"
     base.mkdir()
