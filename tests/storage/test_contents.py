@@ -9,7 +9,7 @@ from storage import contents
     ("data", "what"),
     [
         (b"", "Expecting value"),
-        (b"\xff\xfe", "codec"),
+        (b"\x80\x81", "codec"),
         (b"[]", "no JSON object"),
         (b"{}", "it has no 'name'"),
         (b'{"name": null}', "NoneType"),
