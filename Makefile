@@ -33,7 +33,7 @@ test: lint
 
 # Trainings, the demo and the guides, command by command.
 test-commands: $(READY)
-	$(BIN)/python -m pytest -m commands tests
+	$(BIN)/python -m pytest -m 'commands and not chains' tests
 
 # The demo of seven days, and a day that is killed in every step: ten minutes.
 test-days: $(READY)
@@ -57,9 +57,9 @@ test-engines: $(READY)
 test-stores: $(READY)
 	$(BIN)/python -m pytest -n 0 -m stores tests/stores
 
-# Logs in the shapes of others, from raw rows to scores over REST.
+# Logs in the shapes of others, from raw rows to scores over REST; the demo on files that are there; a search for settings.
 test-chains: $(READY)
-	$(BIN)/python -m pytest -m chains tests/examples
+	$(BIN)/python -m pytest -m chains tests
 
 # Python and TensorFlow pairs, each a list in constraints/ and an environment in MATRIX.
 MATRIX := .venv.matrix

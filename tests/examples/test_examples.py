@@ -60,6 +60,7 @@ def test_demo_from_log_to_answers(tmp_path):
     assert again.count("done before") == 12, "everything but the REST step is done already"
 
 
+@pytest.mark.chains
 def test_demo_on_files_that_are_there(tmp_path):
     log, out = tmp_path / "log", tmp_path / "demo"
     flags = ["--requests=200", "--test_requests=50", "--seed=3", "--history_scale=0.05"]

@@ -73,7 +73,7 @@ def ended(process):
     return process.returncode, printed, errors
 
 
-@pytest.mark.commands
+@pytest.mark.chains
 def test_a_search_that_is_stopped_goes_on_and_ends_in_a_report(tmp_path):
     data, folder = str(tmp_path / "data"), str(tmp_path / "search")
     write_data_dir(data, small_schema(), train=60, test=60)
