@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -14,6 +13,7 @@ from features import names, raw_requests
 from features.raw_requests import RawLogError, RawRequest
 from model_fn import estimator as tf_estimator
 from serving.trial import LoadedVersion
+from storage import contents
 from trainer import continuation, data_dir, run_config, training_graph
 from trainer.data_dir import DataDir
 from trainer.options import INFER, Options
@@ -78,8 +78,10 @@ def compare(day: Day, log: str, version: LoadedVersion) -> Compared:
 
 
 def _first_requests(log: str, split: str, data: DataDir) -> Iterator[RawRequest]:
-    report = json.loads(storage.read(storage.join(data.path, names.REPORT_DIR, names.REPORT_JSON)))
-    found = raw_requests.read(log, split, data.schema, report["input"]["format"], _pass_over, _LARGEST_REQUEST)
+    report = storage.join(data.path, names.REPORT_DIR, names.REPORT_JSON)
+    with contents.taken_apart(report, "run the day's preprocess step again"):
+        input_format = str(contents.read_object(report)["input"]["format"])
+    found = raw_requests.read(log, split, data.schema, input_format, _pass_over, _LARGEST_REQUEST)
     count = 0
     for request in found:
         yield request

@@ -7,6 +7,7 @@ import json
 
 import storage
 from model_fn.calibration import Calibration
+from storage import contents
 from trainer import evaluating
 from trainer.model_dir import write_whole
 from trainer.terminal import say
@@ -51,18 +52,14 @@ def read(folder: str) -> Kept | None:
     """What a model_dir keeps; None: nothing.
 
     Raises:
-        ValueError: the file is damaged.
+        contents.ContentsError: the file is damaged.
     """
     path = storage.join(folder, CALIBRATION_FILE)
     if not storage.exists(path):
         return None
-    try:
-        found = dict(json.loads(storage.read(path)))
+    with contents.taken_apart(path, "run --task_type=calibrate again"):
+        found = contents.read_object(path)
         return Kept(**found | {"global_step": int(found["global_step"]), "maps": Calibration.from_dict(found["maps"])})
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"{path}: damaged or of another release ({error!r}); run --task_type=calibrate again"
-        ) from error
 
 
 def maps_of(folder: str, checkpoint: str) -> Calibration | None:

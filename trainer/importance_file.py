@@ -6,6 +6,7 @@ import dataclasses
 import json
 
 import storage
+from storage import contents
 from trainer.model_dir import write_whole
 
 IMPORTANCE_FILE = "importance.json"
@@ -67,18 +68,14 @@ def read(folder: str) -> Importance | None:
     """What a model_dir keeps; None: nothing.
 
     Raises:
-        ValueError: the file is damaged.
+        contents.ContentsError: the file is damaged.
     """
     path = storage.join(folder, IMPORTANCE_FILE)
     if not storage.exists(path):
         return None
-    try:
-        found = dict(json.loads(storage.read(path)))
+    with contents.taken_apart(path, "run --task_type=importance again"):
+        found = contents.read_object(path)
         return Importance(**found | {"fields": [_field(**field) for field in found["fields"]]})
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"{path}: damaged or of another release ({error!r}); run --task_type=importance again"
-        ) from error
 
 
 def _field(name: str, losses: dict[str, dict[str, dict]]) -> FieldLoss:

@@ -102,7 +102,7 @@ def test_maps_of_another_step_are_not_used_and_a_damaged_file_is_a_line(calibrat
     assert "not calibrated: calibration.json is of step 2 and this checkpoint of step 3" in capsys.readouterr().out
     with open(path, "w", encoding="utf-8") as file:
         file.write("{}")
-    with pytest.raises(ValueError, match=r"calibration\.json: damaged or of another release .*calibrate again"):
+    with pytest.raises(ValueError, match=r"calibration\.json: damaged \(.*\); run --task_type=calibrate again"):
         infer(settings, tmp_path / "q.csv")
 
 

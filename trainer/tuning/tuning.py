@@ -21,7 +21,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 import storage
 from model_fn.hyperparameters import Hyperparameters
-from storage import lock, ownership
+from storage import contents, lock, ownership
 from trainer import data_dir, signals
 from trainer.model_dir import write_whole
 from trainer.options import Options, comparable_metrics
@@ -94,7 +94,7 @@ def _keep_space(options: Options, chosen: space.Space) -> None:
     if not storage.exists(path):
         write_whole(path, json.dumps(found, indent=1) + "\n")
         return
-    before = json.loads(storage.read(path))
+    before = contents.object_of(path, "name another folder")
     if differing := [name for name, value in found.items() if before.get(name) != value]:
         raise ValueError(
             f"--model_dir={options.model_dir}: its trials were made with another {', '.join(differing)} ({path}), and "
