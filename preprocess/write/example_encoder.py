@@ -42,6 +42,31 @@ def varints(values: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     width = int(sizes.max(initial=1))
     if width == 1:
         return values.astype(np.uint8)
+    if width > np.dtype(np.uint64).itemsize:
+        return _wide_varints(values, sizes, width)
+    word = np.uint32 if width <= np.dtype(np.uint32).itemsize else np.uint64
+    continued, used = _WORDS[word]
+    digits = values.astype(word)
+    words = continued[sizes]
+    for place in range(width):
+        words |= (digits & word(0x7F << (7 * place))) << word(place)
+    return words.view(np.uint8)[used[sizes].view(bool)]
+
+
+def _words(word: type[np.unsignedinteger]) -> tuple[np.ndarray, np.ndarray]:
+    """By size of a varint in a little-endian word: its continuation bits, and 1 in each of its bytes."""
+    sizes = range(np.dtype(word).itemsize + 1)
+    continued = [sum(0x80 << (8 * place) for place in range(size - 1)) for size in sizes]
+    used = [sum(1 << (8 * place) for place in range(size)) for size in sizes]
+    return np.array(continued, word), np.array(used, word)
+
+
+# A varint of up to eight bytes is built within one word, by few passes over narrow numbers.
+_WORDS = {word: _words(word) for word in (np.uint32, np.uint64)}
+
+
+def _wide_varints(values: np.ndarray, sizes: np.ndarray, width: int) -> np.ndarray:
+    """As `varints`, of any width: a column of bytes at a time."""
     digits = np.empty((len(values), width), np.uint8)
     for place in range(width):
         digits[:, place] = ((values >> np.uint64(7 * place)) & np.uint64(0x7F)).astype(np.uint8)

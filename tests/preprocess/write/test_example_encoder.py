@@ -9,6 +9,8 @@ from record_files import decode
 from preprocess.write import example_encoder
 
 INT64 = st.integers(-(1 << 63), (1 << 63) - 1)
+# The widest varint of a list decides how all are built: each width of word has to be met.
+UP_TO = st.sampled_from([7, 14, 28, 35, 56]).map(lambda bits: st.integers(0, (1 << bits) - 1))
 
 
 def lists_of(values):
@@ -16,7 +18,7 @@ def lists_of(values):
 
 
 @settings(max_examples=100, deadline=None, derandomize=True, database=None)
-@given(lists_of(INT64), st.text(min_size=1, max_size=200))
+@given(st.one_of(lists_of(INT64), UP_TO.flatmap(lists_of)), st.text(min_size=1, max_size=200))
 def test_int64_lists(lists, key):
     flat = np.array([value for values in lists for value in values], np.int64)
     entries = example_encoder.int64_entries(key, flat, np.array([len(values) for values in lists]))
