@@ -226,8 +226,17 @@ def finish_interrupted(folder: str) -> bool:
         journal = _Journal.parse(data)
     except (ValueError, TypeError, AttributeError) as error:
         raise OutputError(f"{path}: damaged ({error}); delete it and make the output again") from error
+    if not files.exists(join(folder, TEMPORARY, journal.run)):
+        raise OutputError(_gone(folder, join(folder, TEMPORARY, journal.run)))
     _finish(folder, journal)
     return True
+
+
+def _gone(folder: str, path: str) -> str:
+    return (
+        f"{path}: gone, which a run had made and was putting in place when it was killed "
+        f"({join(folder, JOURNAL_FILE)}); delete this output, or name another folder, and make it again"
+    )
 
 
 def recover(folder: str, command: str, flag: str) -> None:
@@ -242,7 +251,11 @@ def recover(folder: str, command: str, flag: str) -> None:
 
 
 def _finish(folder: str, journal: _Journal) -> None:
-    """Does, or does again from wherever it was interrupted, what the journal says."""
+    """Does, or does again from wherever it was interrupted, what the journal says.
+
+    Raises:
+        OutputError: files that it names are gone.
+    """
     temporary = join(folder, TEMPORARY, journal.run)
     files.remove(join(folder, SUCCESS_FILE))
     if _moves_folders(folder):
@@ -253,6 +266,8 @@ def _finish(folder: str, journal: _Journal) -> None:
             [join(folder, target) for _, target in journal.moves],
         )
         files.remove_many([join(folder, path) for path in journal.dropped])
+    if missing := set(journal.files) - {path[len(folder.rstrip("/")) + 1 :] for path, _ in files.walk(folder)}:
+        raise OutputError(_gone(folder, join(folder, min(missing))))
     by = process.from_json(journal.by.encode())
     assert by is not None, "written by Output.publish"
     ownership.mark(folder, by, tuple(journal.files))

@@ -206,7 +206,9 @@ def test_a_folder_of_another_command_is_refused(out):
         pass
 
 
-def test_a_command_that_reads_finishes_what_was_interrupted(out, monkeypatch):
+@pytest.fixture
+def interrupted(out, monkeypatch):
+    """A new output that is whole, and whose run was killed when it began to put it in place of the old one."""
     make(out, "old")
     with monkeypatch.context() as patch:
         real = files.write
@@ -219,6 +221,25 @@ def test_a_command_that_reads_finishes_what_was_interrupted(out, monkeypatch):
         patch.setattr(files, "write", killed_behind_the_journal)
         with pytest.raises(Killed):
             make(out, "new", overwrite=True)
+    return out
+
+
+@pytest.mark.parametrize("named", ["", "/a"])
+def test_an_output_is_not_complete_whose_files_somebody_tidied_away(interrupted, named):
+    for path, _ in storage.walk(storage.join(interrupted, publish.TEMPORARY)):
+        if path.endswith(named):
+            storage.remove(path)
+    if not named:
+        storage.remove(storage.join(interrupted, publish.TEMPORARY))
+    for _ in range(2):
+        with pytest.raises((publish.OutputError, FileNotFoundError), match=r"gone, which a run had made|/a: not found"):
+            publish.recover(interrupted, "python -m trainer", "data_dir")
+    assert not named or not storage.exists(storage.join(interrupted, publish.SUCCESS_FILE))
+    assert named or published(interrupted) == expected("old")
+
+
+def test_a_command_that_reads_finishes_what_was_interrupted(interrupted):
+    out = interrupted
     publish.recover(out, "python -m trainer", "data_dir")
     assert published(out) == expected("new")
     assert storage.exists(storage.join(out, publish.SUCCESS_FILE))

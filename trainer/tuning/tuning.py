@@ -22,6 +22,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 import storage
 from model_fn.hyperparameters import Hyperparameters
 from storage import contents, lock, ownership
+from storage.process import cores
 from trainer import data_dir, signals
 from trainer.model_dir import write_whole
 from trainer.options import Options, comparable_metrics
@@ -115,7 +116,7 @@ class _Search:
     ) -> None:
         self._options, self._space, self._request = options, chosen, request
         # Threads are those of the machine unless said: several trainings share them.
-        threads = max(1, (os.cpu_count() or 1) // options.tune_processes)
+        threads = max(1, cores() // options.tune_processes)
         self._flags = [*([] if options.num_threads else [f"--num_threads={threads}"]), *flags]
         self._study = study
         self._running: dict[int, TrialProcess] = {}
