@@ -96,6 +96,7 @@ def collect(job: Job, started: float) -> Report:
             "files": [file.path for file in job.files if file.is_read],
             "not_read": list(job.not_read),
             "is_split": any(file.split for file in job.files),
+            "test_from": job.options.test_from,
             "bytes": sum(file.size for file in job.files if file.is_read),
             "rows": parsed.read,
             **_unknown_fields(parsed.unknown),
@@ -322,7 +323,8 @@ def _about_files(report: Report) -> list[str]:
     if len(report.input["not_read"]) > _FILES_TOLD:
         lines.append(f"not read: {len(report.input['not_read']) - _FILES_TOLD} more, all in {names.REPORT_JSON}")
     if not report.input["is_split"] and len(report.splits) > 1:
-        lines.append(f"no file is named for {' or '.join(report.splits)}: each request fell to one by its key")
+        how = f"time, --test_from={report.input['test_from']}" if report.input["test_from"] else "key"
+        lines.append(f"no file is named for {' or '.join(report.splits)}: each request fell to one by its {how}")
     return lines
 
 

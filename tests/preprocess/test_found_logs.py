@@ -15,6 +15,7 @@ from record_files import read_records
 from features import names, raw_requests, schema_file
 from preprocess import command, file_steps
 from preprocess.options import Options
+from preprocess.report import report
 
 SCHEMA = """
 name: t
@@ -329,6 +330,7 @@ def test_a_log_is_split_by_time(tmp_path, spelled):
     assert list(found.days) == [f"2026-01-0{day}" for day in range(1, 9)]
     page = (tmp_path / "out" / "report" / "report.html").read_text()
     assert "By day" in page and "<td>2026-01-08</td>" in page
+    assert "each request fell to one by its time, --test_from=2026-01-07" in report.summary(found)
 
 
 @pytest.mark.parametrize("kind", [pa.timestamp("ns"), pa.timestamp("ms", "Asia/Tokyo"), pa.date32(), pa.int64()])

@@ -108,7 +108,7 @@ def run(module, *flags):
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.commands
+@pytest.mark.chains
 def test_the_commands_from_simulated_log_to_served_scores(tmp_path):
     raw_dir, data_dir, model_dir = (str(tmp_path / name) for name in ("raw", "data", "model"))
     history = "--history_scale=0.1"
