@@ -15,6 +15,7 @@ import sys
 
 from absl import app, flags
 
+import storage
 from daily import run
 from daily.options import Options
 from daily.processes import StoppedError
@@ -58,7 +59,7 @@ def _parse(arguments: list[str]) -> list[str]:
     try:
         return flags.FLAGS(arguments)
     except (flags.Error, OSError) as error:
-        sys.exit(f"daily: {error}")
+        sys.exit(f"daily: {storage.told(error)}")
 
 
 def _run(arguments: list[str]) -> None:
@@ -76,7 +77,7 @@ def _run(arguments: list[str]) -> None:
         print(f"daily: {error}; the next run goes on there", file=sys.stderr)
         sys.exit(error.status)
     except (ValueError, OSError) as error:
-        sys.exit(f"daily: {error}")
+        sys.exit(f"daily: {storage.told(error)}")
 
 
 def _options() -> Options:

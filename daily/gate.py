@@ -18,6 +18,7 @@ from typing import Any
 
 from absl import app, flags
 
+import storage
 from daily import day as days
 from daily.day import Day, Scores
 from daily.options import Options
@@ -61,7 +62,7 @@ def _run(arguments: list[str]) -> None:
             (low, high),
         )
     except (ValueError, OSError) as error:
-        sys.exit(f"daily.gate: {error}")
+        sys.exit(f"daily.gate: {storage.told(error)}")
     days.write_json(day.gate_file, verdict)
     print(f"gate: {'accepted' if verdict['accepted'] else 'refused: ' + '; '.join(verdict['reasons'])}")
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 from absl import app, flags, logging
 
+import storage
 from features import names, vocabulary
 from features.raw_log.splits import RULE
 from preprocess import options as settings
@@ -145,7 +146,10 @@ def main() -> None:
 
 def _parse(arguments: list[str]) -> list[str]:
     """Reads the flags defined here and leaves Beam's."""
-    return flags.FLAGS(arguments, known_only=True)
+    try:
+        return flags.FLAGS(arguments, known_only=True)
+    except (flags.Error, OSError) as error:
+        sys.exit(f"preprocess: {storage.told(error)}")
 
 
 @contextlib.contextmanager
@@ -173,7 +177,7 @@ def _run(arguments: list[str]) -> None:
     except StoppedError as error:
         stopping.leave(f"preprocess: {error}", error.number)
     except _EXPECTED_ERRORS as error:
-        sys.exit(f"preprocess: {error}")
+        sys.exit(f"preprocess: {storage.told(error)}")
     print(report.summary(made))
 
 

@@ -121,11 +121,11 @@ def load_schema(options: Options) -> Schema:
     loaded_schema = schema_file.load(options.schema)
     schema = log_files.resolved(loaded_schema, options.input_dir, options.splits, options.input_format)
     if options.previous_vocabulary:
-        loaded = vocabulary_folder.load(options.previous_vocabulary)
+        loaded = _vocabulary(options, "previous_vocabulary")
         _refuse_other_oov(options, loaded, "previous_vocabulary")
         fields.refuse_unannounced(options, loaded.schema, schema)
     if options.vocabulary:
-        loaded = vocabulary_folder.load(options.vocabulary)
+        loaded = _vocabulary(options, "vocabulary")
         known = loaded.schema
         _refuse_other_oov(options, loaded, "vocabulary")
         if known != schema:
@@ -134,6 +134,17 @@ def load_schema(options: Options) -> Schema:
                 f"from --schema={options.schema}; give --schema={options.vocabulary}/{names.SCHEMA_FILE}"
             )
     return schema
+
+
+def _vocabulary(options: Options, flag: str) -> vocabulary.Vocabulary:
+    folder = getattr(options, flag)
+    try:
+        return vocabulary_folder.load(folder)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise OptionsError(
+            f"--{flag}={folder}: no vocabulary ({storage.told(error)}); name the folder {names.VOCABULARY_DIR} of an "
+            "output"
+        ) from error
 
 
 def _refuse_other_oov(options: Options, loaded: vocabulary.Vocabulary, flag: str) -> None:

@@ -119,6 +119,7 @@ class Options:
         self._check_test_from()
         self._require("shards", self.shards >= 0, "0 (by input size) or more")
         self._require("block_size", self.block_size >= 1, "1 or more")
+        self._require("piece_size", self.piece_size >= 1, "1 or more")
         if names.TRAIN not in self.splits and not self.vocabulary:
             raise OptionsError(
                 f"--splits={','.join(self.splits)}: the vocabulary is built from the split {names.TRAIN}, "

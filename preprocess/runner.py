@@ -8,7 +8,7 @@ import io
 import logging
 import re
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import (
@@ -22,6 +22,7 @@ from apache_beam.options.pipeline_options import (
     WorkerOptions,
     _BeamArgumentParser,
 )
+from apache_beam.runners import create_runner
 
 from preprocess import pipeline
 from preprocess.job import Job
@@ -47,6 +48,14 @@ _EXPECTED = re.compile(
     r"^OSError$|Write|Remote|File|Permission|Directory|Input|Overflow|TooManyIds|SharedId|Vocabulary"
 )
 _OWN_ERROR = re.compile(r"^(?P<message>[^\0]+) \[while running '(?P<step>\w+)[^']*'\]$")
+
+
+class _Parser(_BeamArgumentParser):
+    """Beam's, which raises an error in place of printing all options and ending the process."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raises OptionsError."""
+        raise OptionsError(message.removeprefix("argument "))
 
 
 class TaskError(ValueError):
@@ -84,18 +93,23 @@ def beam_options(arguments: Sequence[str]) -> PipelineOptions:
             options of its own, it is asked before it is refused, in `run`.
     """
     options = JobOptions(list(arguments))
+    # First of all: what Beam cannot read, it answers with a list of its options and the end of the process.
+    _unknown_of(arguments)
     standard = options.view_as(StandardOptions)
     standard.runner = _FULL_NAMES.get(standard.runner, standard.runner)
     if standard.runner == _FULL_NAMES["DaskRunner"]:
         _import_dask_options()
     if standard.runner not in _PORTABLE_NAMES:
         _refuse_unknown(arguments)
+    _refuse_unknown_runner(standard.runner)
     if is_local(options):
         options.view_as(WorkerOptions).default_sdk_harness_log_level = "CRITICAL"
         standard.runner = _LOCAL_RUNNER
         direct = options.view_as(DirectOptions)
         if not any(argument.startswith("--direct_num_workers") for argument in arguments):
             direct.direct_num_workers = process.cores()
+        if direct.direct_num_workers < 0:
+            raise OptionsError(f"--direct_num_workers={direct.direct_num_workers}: allowed is 0 (all cores) or more")
         if not any(argument.startswith(_MODE_FLAG) for argument in arguments):
             # Arrow, NumPy and zlib release the interpreter's lock, and threads start two seconds sooner than processes.
             direct.direct_running_mode = "multi_threading" if direct.direct_num_workers != 1 else "in_memory"
@@ -183,11 +197,25 @@ def _without_worker_output() -> Iterator[None]:
 
 
 def _refuse_unknown(arguments: Sequence[str], add_more: Callable[[Any], None] | None = None) -> None:
-    parser = _BeamArgumentParser(add_help=False, allow_abbrev=False)
+    if unknown := _unknown_of(arguments, add_more):
+        raise OptionsError(f"{' '.join(unknown)}: no flag of this job (see --help) and no option of Beam")
+
+
+def _unknown_of(arguments: Sequence[str], add_more: Callable[[Any], None] | None = None) -> list[str]:
+    """The arguments that Beam does not know. Raises OptionsError for a value that it cannot read."""
+    parser = _Parser(add_help=False, allow_abbrev=False)
     for kind in PipelineOptions.__subclasses__():
         kind._add_argparse_args(parser)
     if add_more:
         add_more(parser)
-    _, unknown = parser.parse_known_args(list(arguments))
-    if unknown:
-        raise OptionsError(f"{' '.join(unknown)}: no flag of this job (see --help) and no option of Beam")
+    return list(parser.parse_known_args(list(arguments))[1])
+
+
+def _refuse_unknown_runner(name: str | None) -> None:
+    """Before anything is read or written. Raises OptionsError."""
+    if name in _LOCAL_NAMES:
+        return
+    try:
+        create_runner(name)
+    except (ValueError, ImportError, AttributeError) as error:
+        raise OptionsError(f"--runner={name}: {error}") from error

@@ -10,6 +10,7 @@ import sys
 
 from absl import app, flags
 
+import storage
 from features import schema_file
 from preprocess.suggest import columns, facts, sample, schema_text
 
@@ -49,7 +50,7 @@ def _run(arguments: list[str]) -> None:
     except FileExistsError:
         sys.exit(f"suggest_schema: --output={_OUTPUT.value}: the file is there; remove it or name another")
     except (ValueError, OSError) as error:
-        sys.exit(f"suggest_schema: {error}")
+        sys.exit(f"suggest_schema: {storage.told(error)}")
     if not _OUTPUT.value:
         print(text, end="")
 

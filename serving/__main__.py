@@ -17,6 +17,7 @@ import threading
 
 from absl import app, flags, logging
 
+import storage
 from model_fn import quiet_tensorflow
 
 # Until calls are served, Ctrl-C ends the process as SIGTERM does: to import TensorFlow and to load a model takes long.
@@ -134,7 +135,7 @@ def run(argv: list[str]) -> None:
         asyncio.run(listener.serve(app_.application(), functools.partial(tell_address, sock), DRAIN_SECONDS))
         app_.close()
     except (ConfigError, OSError) as error:
-        sys.exit(f"serving: {error}")
+        sys.exit(f"serving: {storage.told(error)}")
     models.stop()
     leave()
 

@@ -115,7 +115,7 @@ def run(argv: list[str]) -> None:
     try:
         pairs = compare()
     except (OSError, ValueError) as error:
-        sys.exit(f"serving.skew: {error}")
+        sys.exit(f"serving.skew: {storage.told(error)}")
     empty: list[FieldCounts] = [pair.served for pair in pairs if not pair.served.rows]
     if len(empty) == len(pairs):
         sys.exit("serving.skew: no columnar call in the log")

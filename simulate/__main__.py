@@ -10,6 +10,7 @@ from typing import Any
 
 from absl import app, flags
 
+import storage
 from simulate.calendar import Calendar
 from simulate.options import Options
 from simulate.simulation import simulate, simulate_days
@@ -66,7 +67,7 @@ def run(argv: list[str]) -> None:
         for date, report in _simulate(options).items():
             _print(f"{date} " if date else "", report)
     except (ValueError, OSError) as error:
-        sys.exit(f"simulate: {error}")
+        sys.exit(f"simulate: {storage.told(error)}")
 
 
 def _simulate(options: Options) -> dict[str, dict[str, Any]]:

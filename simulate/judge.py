@@ -11,10 +11,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 from absl import app, flags
 
@@ -25,6 +27,8 @@ from storage import ownership
 DECILES = 10
 _TINY = 1e-12
 _TASKS = ("ctr", "cvr", "ctcvr")
+# Columns of the truth, and what they are called here.
+_TRUTH = {"p_click": "true_ctr", "p_conversion": "true_cvr", "conversion_if_clicked": "would_convert"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,8 +79,8 @@ def read(input_dir: str, predictions: str, split: str = names.TEST) -> Judged:
         ValueError: the predictions lack impressions of the split, or have some twice or unknown.
         FileNotFoundError: no such log, truth or predictions.
     """
-    truth = pa.csv.read_csv(os.path.join(input_dir, names.truth_file(split)))
-    scores = pa.csv.read_csv(predictions)
+    truth = _read_table(os.path.join(input_dir, names.truth_file(split)), (names.SAMPLE_ID, *_TRUTH))
+    scores = _read_table(predictions, (names.SAMPLE_ID, *names.SCORES))
     labels = _labels(os.path.join(input_dir, names.skeleton_file(split)))
     order = np.argsort(truth[names.SAMPLE_ID].to_numpy())
     sorted_ids = truth[names.SAMPLE_ID].to_numpy()[order]
@@ -95,11 +99,29 @@ def read(input_dir: str, predictions: str, split: str = names.TEST) -> Judged:
     return Judged(
         click=labels[names.CLICK].to_numpy()[in_log],
         conversion=labels[names.CONVERSION].to_numpy()[in_log],
-        true_ctr=truth["p_click"].to_numpy()[order],
-        true_cvr=truth["p_conversion"].to_numpy()[order],
-        would_convert=truth["conversion_if_clicked"].to_numpy()[order],
+        **{name: truth[column].to_numpy()[order] for column, name in _TRUTH.items()},
         **{name: scores[name].to_numpy()[in_scores] for name in names.SCORES},
     )
+
+
+def _read_table(path: str, columns: Sequence[str]) -> pa.Table:
+    """Columns of numbers of a CSV file.
+
+    Raises:
+        ValueError: it lacks one, or has a cell that is no number.
+    """
+    try:
+        table = pa.csv.read_csv(path)
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{path}: {error}") from error
+    for name in columns:
+        if name not in table.column_names:
+            raise ValueError(f"{path}: no column {name}, but {', '.join(table.column_names)}")
+        kind = table.schema.field(name).type
+        numbers = pa.types.is_integer(kind) or pa.types.is_floating(kind)
+        if table[name].null_count or not (numbers and pc.all(pc.is_finite(table[name])).as_py()):
+            raise ValueError(f"{path}: column {name} has cells that are no numbers")
+    return table
 
 
 def _labels(path: str) -> pa.Table:
@@ -233,13 +255,10 @@ def main(_: list[str]) -> None:
         if arguments.output:
             # A file of figures begins with the same key.
             ownership.refuse_foreign_file(arguments.output, text[: text.index(":")].encode(), "output")
+            storage.write(arguments.output, [text.encode() + b"\n"])
     except (ValueError, OSError) as error:
-        raise SystemExit(str(error)) from error
-    if not arguments.output:
-        print(text)
-    else:
-        print(summary(figures))
-        storage.write(arguments.output, [text.encode() + b"\n"])
+        raise SystemExit(storage.told(error)) from error
+    print(summary(figures) if arguments.output else text)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet
 from absl import app, flags
 
+import storage
 from features import names, raw_requests, schema_file
 from features.raw_requests import RawRequest
 from features.schema import Columns, Field, Schema
@@ -264,7 +265,7 @@ def run(argv: list[str]) -> None:
     try:
         listed = write(FLAGS.input_dir, FLAGS.output_dir, FLAGS.form, FLAGS.malformed)
     except (ValueError, OSError) as error:
-        sys.exit(f"simulate.tables: {error}")
+        sys.exit(f"simulate.tables: {storage.told(error)}")
     print(f"wrote {FLAGS.output_dir}: {names.SCHEMA_FILE}, tables with {len(listed):,} broken rows")
 
 

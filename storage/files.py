@@ -32,6 +32,13 @@ class WriteError(OSError):
     """A file that cannot be written; the message names it."""
 
 
+def told(error: BaseException) -> str:
+    """What an error says, for the terminal: a file and what is wrong with it, without the system's number of that."""
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return f"{os.fsdecode(error.filename)}: {error.strerror}"
+    return str(error)
+
+
 @contextlib.contextmanager
 def reading(path: str) -> Iterator[BinaryIO]:
     """Opens a file for reading bytes; an error names the file."""
@@ -96,7 +103,7 @@ def writing(path: str) -> Iterator[BinaryIO]:
         _give_up(file, temporary, direct)
         # A full disk, say, met by a write in the block: such errors name no file.
         if isinstance(error, OSError) and not isinstance(error, WriteError) and error.errno and error.filename is None:
-            raise WriteError(f"writing {path}: {error}") from error
+            raise WriteError(f"writing {path}: {error.strerror}") from error
         raise
 
 
@@ -108,7 +115,7 @@ def _naming(path: str) -> Iterator[None]:
     except remote.RemoteError as error:
         raise WriteError(str(error)) from error
     except OSError as error:
-        raise WriteError(f"writing {path}: {error}") from error
+        raise WriteError(f"writing {path}: {error.strerror or error}") from error
 
 
 def unfinished_of(name: str) -> str:

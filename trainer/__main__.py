@@ -17,6 +17,7 @@ import sys
 
 from absl import app, flags
 
+import storage
 from trainer import command_line, terminal
 from trainer.options import CALIBRATE, EVAL, EXPORT, IMPORTANCE, INFER, REPORT, TUNE, Options
 from trainer.terminal import StoppedError
@@ -41,7 +42,7 @@ def _parse(arguments: list[str]) -> list[str]:
     try:
         return flags.FLAGS(arguments)
     except (flags.Error, OSError) as error:
-        sys.exit(f"trainer: {error}")
+        sys.exit(f"trainer: {storage.told(error)}")
 
 
 def _run(arguments: list[str]) -> None:
@@ -55,13 +56,13 @@ def _run(arguments: list[str]) -> None:
             terminal.say(line)
         _run_task(options, hyperparameters, verbosity)
     except _EXPECTED_ERRORS as error:
-        print(f"trainer: {terminal.shown(str(error))}", file=sys.stderr)
+        print(f"trainer: {terminal.shown(storage.told(error))}", file=sys.stderr)
         terminal.leave(1)
     except KeyboardInterrupt:
         print("trainer: interrupted; training goes on from its last checkpoint when started again", file=sys.stderr)
         terminal.leave(_SIGNALLED + signal.SIGINT)
     except StoppedError as error:
-        print(f"trainer: {terminal.shown(str(error))}", file=sys.stderr)
+        print(f"trainer: {terminal.shown(storage.told(error))}", file=sys.stderr)
         terminal.leave(_SIGNALLED + error.number)
     terminal.leave(0)
 

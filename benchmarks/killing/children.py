@@ -22,7 +22,7 @@ from collections.abc import Callable, Sequence
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 _PR_SET_CHILD_SUBREAPER = 36
-_LONGEST = 120.0
+_LONGEST = 600.0
 
 
 def load(modules: Sequence[str]) -> float:

@@ -20,6 +20,7 @@ _INDEX = {reason: index for index, reason in enumerate(reject_reasons.REASONS)}
 # A defect is one number, so that the smallest of a row's is the one that counts: first by reason, then by column.
 _COLUMN_BITS = 16
 NO_DEFECT = FINE << _COLUMN_BITS
+_LONGEST_NAMES = 300
 # The column of a defect that is the whole row's.
 WHOLE_ROW = -1
 
@@ -86,10 +87,16 @@ def check_columns(present: Sequence[str], schema: Schema, source: str, with_labe
     named = column_names(schema, with_labels)
     if missing := [name for name in named if name not in present]:
         raise MissingColumnError(
-            f"{source}: no column {', '.join(missing)}, which the schema names; the file has {', '.join(present)}"
+            f"{source}: no column {', '.join(missing)}, which the schema names; the file has {_shown(present)}"
         )
     if twice := [name for name in named if list(present).count(name) > 1]:
         raise MissingColumnError(f"{source}: column {', '.join(twice)}, which the schema names, is there twice")
+
+
+def _shown(columns: Sequence[str]) -> str:
+    """Names of columns, in a line: a file of another kind has thousands of them, or bytes that are no text."""
+    shown = ", ".join(name if name.isprintable() else ascii(name) for name in columns)
+    return shown if len(shown) <= _LONGEST_NAMES else shown[:_LONGEST_NAMES] + " ..."
 
 
 def check_types(kinds: Mapping[str, pa.DataType], schema: Schema, source: str, with_labels: bool = True) -> None:

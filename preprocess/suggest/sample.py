@@ -157,7 +157,7 @@ def _read_csv(path: str, rows: int) -> Sample:
     if not lines:
         raise SampleError(f"{path}: the file is empty")
     separator = _separator(path, lines[:100])
-    first = next(csv.reader([lines[0]], delimiter=separator))
+    first = _rows(path, lines[:1], separator)[0]
     header: tuple[str, ...] = ()
     if _looks_like_data(first):
         header = tuple(f"column_{number}" for number in range(1, len(first) + 1))
@@ -201,13 +201,22 @@ def _separator(path: str, lines: Sequence[str]) -> str:
     """The separator that cuts every line into the same number of cells, the most of them."""
     best, cells = "", 1
     for separator in _SEPARATORS:
-        widths = {len(row) for row in csv.reader(lines, delimiter=separator) if row}
+        widths = {len(row) for row in _rows(path, lines, separator) if row}
         if len(widths) == 1 and (width := widths.pop()) > cells:
             best, cells = separator, width
     if not best:
         shown = ", ".join(map(repr, _SEPARATORS))
         raise SampleError(f"{path}: none of {shown} cuts the first {len(lines)} lines into equally many cells")
     return best
+
+
+def _rows(path: str, lines: Sequence[str], separator: str) -> list[list[str]]:
+    # A history may be a long cell.
+    csv.field_size_limit(2 * _SAMPLE_BYTES)
+    try:
+        return list(csv.reader(lines, delimiter=separator))
+    except csv.Error as error:
+        raise SampleError(f"{path}: no lines of cells: {error}") from error
 
 
 def _looks_like_data(cells: Sequence[str]) -> bool:
@@ -224,7 +233,7 @@ def _is_number(text: str) -> bool:
 
 
 def _table(path: str, text: str, separator: str, header: tuple[str, ...]) -> pa.Table:
-    column_names = list(header) or next(csv.reader([text[: text.find("\n") + 1]], delimiter=separator))
+    column_names = list(header) or _rows(path, [text[: text.find("\n") + 1]], separator)[0]
     options = arrow_csv.ConvertOptions(
         column_types={name: pa.string() for name in column_names}, strings_can_be_null=False
     )

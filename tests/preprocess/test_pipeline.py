@@ -11,6 +11,7 @@ import time
 
 import pytest
 import tensorflow as tf
+from forked_commands import run_forked
 from random_logs import LogWriter, aliccp_schema
 
 from features import names, parse_spec, reject_reasons, schema_file
@@ -184,18 +185,31 @@ def test_an_existing_vocabulary_gives_equal_records(log, whole, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--min_cout=3"], "--min_cout=3"),
+        (["--min_cout=3"], "--min_cout=3: no flag of this job"),
         (["--min_count=0"], "--min_count=0: allowed is 1 or more"),
+        (["--min_count=abc"], "flag --min_count=abc: invalid literal"),
+        (["--piece_size=0"], "--piece_size=0: allowed is 1 or more"),
+        (["--flagfile=nowhere.flags"], "nowhere.flags"),
         (["--splits=train,dev"], "common_features_dev.csv"),
         (["--splits=test"], "--vocabulary"),
         (["--schema=nowhere.yaml"], "nowhere.yaml"),
+        (["--vocabulary=nowhere"], "--vocabulary=nowhere: no vocabulary (nowhere/vocabulary.json: No such file"),
+        (["--previous_vocabulary=README.md"], "--previous_vocabulary=README.md: no vocabulary (README.md/vocabulary"),
+        (["--direct_num_workers=abc"], "--direct_num_workers: invalid int value: 'abc'"),
+        (["--direct_num_workers=-1"], "--direct_num_workers=-1: allowed is 0 (all cores) or more"),
+        (["--direct_running_mode=fast"], "--direct_running_mode: invalid choice: 'fast'"),
+        (["--runner=Nope"], "--runner=Nope: Unexpected pipeline runner"),
+        (["--runner=no.such.Runner"], "--runner=no.such.Runner: No module named 'no'"),
+        (["--runner=FlinkRunner", "--parallelism=many"], "--parallelism: invalid int value: 'many'"),
+        (["--output_dir=/dev/null/out"], "/dev/null/out: Not a directory"),
+        (["--output_dir=" + "x" * 300], "/_made_by.json: File name too long"),
     ],
 )
 def test_mistakes_are_one_line_and_a_status(log, tmp_path, flags, message):
-    process = start(log, tmp_path / "out", *flags)
-    text, _ = process.communicate()
-    assert process.returncode == 1
-    assert message in text and "Traceback" not in text
+    status, text = run_forked("preprocess", f"--input_dir={log}", f"--output_dir={tmp_path}/out", *flags)
+    assert status == 1
+    assert message in text and text.startswith("preprocess: ") and text.count("\n") == 1
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_input_that_breaks_off_is_named(tmp_path):

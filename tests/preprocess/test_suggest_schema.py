@@ -77,6 +77,7 @@ CELLS = "12,25,1,1\n4,24,0,0\n1,25,1,0\n7,16,0,0\n"
         ("user,item,click,buy\n" + CELLS.replace("12,", "12.0,"), lambda s: s.by_name["user"].point_zero),
         ("user,item,click,buy\n" + CELLS.replace("12,", "\\N,"), lambda s: s.by_name["user"].missing == ("\\N",)),
         ("user,item,event\n1,2,view\n1,3,click\n2,3,purchase\n2,2,view\n", lambda s: s.columns.click == "event"),
+        ("user,item,click,buy\n" + CELLS.replace("24", "4 " * 200_000), lambda s: "item" in s.by_name),
         ("usér,item,click,buy\n" + CELLS, lambda s: "usér" in s.by_name),
     ],
 )
@@ -125,6 +126,9 @@ def test_what_is_no_log_is_said(tmp_path):
         suggested(tmp_path)
     (tmp_path / "log.csv").write_text("")
     with pytest.raises(SampleError, match="empty"):
+        suggested(tmp_path / "log.csv")
+    (tmp_path / "log.csv").write_bytes(b'user,item,click,buy\n1,2\r3,0,0\r\r4\n"\x00' + b"x" * (1 << 21))
+    with pytest.raises(SampleError, match=r"log\.csv: "):
         suggested(tmp_path / "log.csv")
     (tmp_path / "log.parquet").write_text("no parquet")
     with pytest.raises(SampleError, match="both CSV and Parquet"):

@@ -95,3 +95,21 @@ def test_incomplete_or_repeated_predictions_are_refused(tmp_path, ids):
     write_predictions(tmp_path / "p.csv", truth, ids)
     with pytest.raises(ValueError, match=r"p\.csv: its \d+ sample_ids are not the 500"):
         judge.read(str(tmp_path), str(tmp_path / "p.csv"))
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("sample_id,pctr,pcvr\n1,.1,.2\n", "no column pctcvr, but sample_id, pctr, pcvr"),
+        ("sample_id,pctr,pcvr,pctcvr\n1,.1,much,.3\n", "column pcvr has cells that are no numbers"),
+        ("sample_id,pctr,pcvr,pctcvr\n1,.1,nan,.3\n", "column pcvr has cells that are no numbers"),
+        ("sample_id,pctr,pcvr,pctcvr\n1,.1,,.3\n", "column pcvr has cells that are no numbers"),
+        ("sample_id,pctr,pcvr,pctcvr\n1,.1\n", "Expected 4 columns, got 2"),
+        ("", "Empty CSV file"),
+    ],
+)
+def test_what_are_no_predictions_is_named(tmp_path, text, what):
+    write_log(tmp_path, made_up(3))
+    (tmp_path / "p.csv").write_text(text)
+    with pytest.raises(ValueError, match=rf"p\.csv: .*{what}"):
+        judge.read(str(tmp_path), str(tmp_path / "p.csv"))

@@ -72,6 +72,16 @@ def test_a_disk_that_is_full_in_the_middle_names_the_file_and_leaves_none_of_it(
     assert os.listdir(tmp_path) == []
 
 
+def test_an_error_of_the_system_is_told_as_a_file_and_what_is_wrong_with_it(tmp_path):
+    with pytest.raises(NotADirectoryError) as raised:
+        storage.names_in("/dev/null/x") or storage.read("/dev/null/x")
+    assert storage.told(raised.value) == "/dev/null/x: Not a directory"
+    with pytest.raises(FileNotFoundError) as raised:
+        storage.read(f"memory://{tmp_path}/x")
+    assert storage.told(raised.value) == f"memory://{tmp_path}/x: not found"
+    assert storage.told(ValueError("[Errno 2]")) == "[Errno 2]"
+
+
 def test_a_missing_library_is_named_with_its_extra():
     with pytest.raises(OSError, match=r"gs://.*entire-space\[gcp\]"):
         storage.exists("gs://bucket/file")
