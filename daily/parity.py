@@ -105,7 +105,7 @@ def _of_checkpoint(day: Day, data: DataDir, split: str, wanted: set[int]) -> Sco
         "vocabulary_size": data.vocabulary.size,
         "hyperparameters": model.settings,
     }
-    config = run_config.make(options, clustered=False).replace(model_dir=day.model)
+    config = run_config.make(options).replace(model_dir=day.model)
     estimator = tf_estimator.Estimator(training_graph.model_fn, config=config, params=params)
     paths, read = files.find(data.records(split)), options.scoring_input(ordered=True)
     batches = estimator.predict(

@@ -61,7 +61,7 @@ class Part:
     Attributes:
         role: one of the above; CHIEF where there is no cluster.
         index: number among those of its role.
-        addresses: host:port of the processes of each role; empty where there is no cluster.
+        addresses: host:port of the processes of each role; empty where TF_CONFIG names none.
     """
 
     role: str = CHIEF
@@ -70,8 +70,8 @@ class Part:
 
     @property
     def is_alone(self) -> bool:
-        """Whether there is no other process."""
-        return not self.addresses
+        """Whether no other process trains or holds weights; an evaluator may look on."""
+        return not (self.addresses.get(WORKER) or self.addresses.get(SERVER))
 
     @property
     def workers(self) -> int:
@@ -104,8 +104,7 @@ def part_of(environment: str, distribution: str) -> Part:
     if not cluster:
         return Part()
     _refuse_wrong(cluster, role, index, distribution)
-    others = sum(map(len, cluster.values())) > 1
-    return Part(role, index, cluster if others or role == EVALUATOR else {})
+    return Part(role, index, cluster)
 
 
 def _refuse_wrong(cluster: dict[str, list[str]], role: str, index: int, distribution: str) -> None:
@@ -243,14 +242,21 @@ def peers(part: Part, roles: Sequence[str]) -> list[tuple[str, str]]:
     ]
 
 
-def start_server(config: tf_estimator.RunConfig) -> tf.distribute.Server:
-    """The gRPC server of this process: whatever the others run here, they run through it."""
-    return tf.distribute.Server(
-        config.cluster_spec,
-        config.task_type,
-        config.task_id,
-        config=tf.compat.v1.ConfigProto(allow_soft_placement=True),
-    )
+def start_server(part: Part) -> tf.distribute.Server:
+    """The gRPC server of this process: whatever the others run here, they run through it, and see that it lives.
+
+    Raises:
+        ClusterError: the address cannot be listened at.
+    """
+    config = tf.compat.v1.ConfigProto(allow_soft_placement=True)
+    try:
+        return tf.distribute.Server(part.addresses, part.role, part.index, config=config)
+    except tf.errors.OpError as error:
+        address = part.addresses[part.role][part.index]
+        raise ClusterError(
+            f"TF_CONFIG: {part.title} cannot listen at {address} ({error.message}); end what holds the port, such as "
+            "an earlier run, or name another"
+        ) from error
 
 
 class ReadyHook(tf_estimator.SessionRunHook):

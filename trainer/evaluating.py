@@ -112,10 +112,21 @@ def data_number(paths: Sequence[str], impressions: int) -> int:
 
 
 class EvaluateOnSave(tf.compat.v1.train.CheckpointSaverListener):
-    """Evaluates a checkpoint behind its saving, where the last evaluation is long enough ago."""
+    """Evaluates a checkpoint behind its saving, where the last evaluation is long enough ago.
 
-    def __init__(self, evaluator: Evaluator, model_dir: str, throttle_secs: int, request: signals.Request) -> None:
+    Args:
+        evaluator: to do it.
+        model_dir: of the run.
+        throttle_secs: between the ends of evaluations at least.
+        request: to end, in which case nothing is evaluated.
+        shared: whether an evaluator may be there, which it leaves the evaluations to.
+    """
+
+    def __init__(
+        self, evaluator: Evaluator, model_dir: str, throttle_secs: int, request: signals.Request, shared: bool
+    ) -> None:
         self._evaluator = evaluator
+        self._shared = shared
         self._model_dir = model_dir
         self._throttle = throttle_secs
         self._request = request
@@ -128,18 +139,27 @@ class EvaluateOnSave(tf.compat.v1.train.CheckpointSaverListener):
             self._first_step = step
         if step == self._first_step or self._request.signal or time.monotonic() - self._last < self._throttle:
             return
-        self._evaluator.evaluate(tf.train.latest_checkpoint(self._model_dir))
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(_turn(self._model_dir) if self._shared else contextlib.nullcontext())
+            except lock.LockedError:
+                return
+            self._evaluator.evaluate(tf.train.latest_checkpoint(self._model_dir))
         self._last = time.monotonic()
 
 
+def _turn(model_dir: str) -> contextlib.AbstractContextManager[None]:
+    return lock.held(storage.join(model_dir, _TURN_DIR), _COMMAND, "model_dir")
+
+
 @contextlib.contextmanager
-def in_turn(model_dir: str) -> Iterator[None]:
+def in_turn(model_dir: str, is_cut_short: Callable[[], bool] = lambda: False) -> Iterator[None]:
     """Lets one process of a run at a time evaluate and export: it waits for the other, but not for ever."""
     until = time.monotonic() + _LONGEST_TURN
     with contextlib.ExitStack() as stack:
-        while True:
+        while not is_cut_short():
             try:
-                stack.enter_context(lock.held(storage.join(model_dir, _TURN_DIR), _COMMAND, "model_dir"))
+                stack.enter_context(_turn(model_dir))
                 break
             except lock.LockedError as error:
                 if time.monotonic() > until:
@@ -149,8 +169,10 @@ def in_turn(model_dir: str) -> Iterator[None]:
         yield
 
 
-def follow(evaluator: Evaluator, model_dir: str, throttle_secs: int, is_over: Any) -> None:
+def follow(evaluator: Evaluator, model_dir: str, throttle_secs: int, is_over: Callable[[], bool]) -> None:
     """The loop of an evaluator process: evaluates each newest checkpoint until the run is over.
+
+    It has its turn for as long, so that the chief goes on training.
 
     Args:
         evaluator: to do it.
@@ -160,20 +182,20 @@ def follow(evaluator: Evaluator, model_dir: str, throttle_secs: int, is_over: An
     """
     first = tf.train.latest_checkpoint(model_dir)
     done, last = {first}, -math.inf
-    while not is_over():
-        checkpoint = tf.train.latest_checkpoint(model_dir)
-        if checkpoint in done or time.monotonic() - last < throttle_secs:
-            time.sleep(_POLL_SECONDS)
-            continue
-        try:
-            with in_turn(model_dir):
+    with in_turn(model_dir, is_over):
+        while not is_over():
+            checkpoint = tf.train.latest_checkpoint(model_dir)
+            if checkpoint in done or time.monotonic() - last < throttle_secs:
+                time.sleep(_POLL_SECONDS)
+                continue
+            try:
                 evaluator.evaluate(checkpoint)
-        except (tf.errors.NotFoundError, ValueError):
-            # A checkpoint that was replaced by later ones while it was opened.
-            if tf.train.latest_checkpoint(model_dir) == checkpoint:
-                raise
-        done.add(checkpoint)
-        last = time.monotonic()
+            except (tf.errors.NotFoundError, ValueError):
+                # A checkpoint that was replaced by later ones while it was opened.
+                if tf.train.latest_checkpoint(model_dir) == checkpoint:
+                    raise
+            done.add(checkpoint)
+            last = time.monotonic()
 
 
 def step_of(checkpoint: str) -> int:

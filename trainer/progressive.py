@@ -81,7 +81,7 @@ def evaluate(options: Options, data: DataDir, model: Predecessor, split: str, fo
         "vocabulary_size": model.vocabulary.size,
         "hyperparameters": model.settings,
     }
-    config = run_config.make(options, clustered=False).replace(model_dir=folder)
+    config = run_config.make(options).replace(model_dir=folder)
     estimator = tf_estimator.Estimator(training_graph.model_fn, config=config, params=params)
     paths = files.find(data.records(split))
     translate = Translator(data.vocabulary, model.vocabulary)

@@ -6,20 +6,20 @@ import tensorflow as tf
 from tensorflow.core.protobuf import rewriter_config_pb2
 
 from model_fn import estimator as tf_estimator
+from trainer.cluster import Part
 from trainer.options import MIRRORED, Options
 
 _MASTER_ROLES = ("chief", "master")
 
 
-def make(options: Options, clustered: bool) -> tf_estimator.RunConfig:
+def make(options: Options, part: Part | None = None) -> tf_estimator.RunConfig:
     """RunConfig of the options.
 
     Args:
         options: of the run.
-        clustered: whether TF_CONFIG names this process's part in a cluster, as in training. A process of its own
-            evaluates, infers and exports.
+        part: of this process in training; None: it evaluates, infers or exports, on its own whatever TF_CONFIG says.
     """
-    base = tf_estimator.RunConfig() if clustered else _alone()
+    base = _alone() if part is None or part.is_alone else tf_estimator.RunConfig()
     # In a cluster RunConfig has one, in which a worker does not wait for the others.
     session = base.session_config or _local_session_config()
     session.intra_op_parallelism_threads = options.num_threads
@@ -33,7 +33,7 @@ def make(options: Options, clustered: bool) -> tf_estimator.RunConfig:
         save_summary_steps=options.log_steps,
         # The progress line tells the speed, and without evaluation.
         log_step_count_steps=None,
-        train_distribute=mirrored_strategy() if clustered and options.distribute == MIRRORED else None,
+        train_distribute=mirrored_strategy() if part is not None and options.distribute == MIRRORED else None,
     )
 
 

@@ -91,14 +91,17 @@ class Plan:
 
 def lead(plan: Plan, request: Request) -> None:
     """The part of the process that trains alone, or of a cluster's chief."""
-    if plan.part.is_alone:
+    if not plan.part.addresses:
         _train_to_the_end(plan, request)
         return
     state = cluster.RunState(plan.options.model_dir)
     state.write(cluster.RUNNING)
     try:
-        server = cluster.start_server(plan.config) if plan.config.cluster_spec else None
-        _lead_cluster(plan, request, state)
+        server = cluster.start_server(plan.part)
+        if plan.part.is_alone:
+            _train_to_the_end(plan, request, close=functools.partial(state.write, cluster.CLOSING))
+        else:
+            _lead_cluster(plan, request, state)
         del server
     except BaseException as error:
         state.write(cluster.STOPPED if isinstance(error, StoppedError) else cluster.FAILED, str(error))
@@ -153,13 +156,11 @@ def take_part(plan: Plan, request: Request) -> None:
         terminal.end_at_once(f"trainer: the run has ended: {message}", _DEAD)
 
     roles = (cluster.CHIEF, cluster.SERVER) if plan.part.role == cluster.WORKER else (cluster.CHIEF,)
-    # A chief that has an evaluator and no servers is reached at no port.
-    watched = cluster.peers(plan.part, roles) if plan.part.addresses.get(cluster.SERVER) else []
-    with cluster.Watch(watched, on_death):
+    with cluster.Watch(cluster.peers(plan.part, roles), on_death):
         if plan.part.role == cluster.EVALUATOR:
             _follow(plan, request, state)
             return
-        server = cluster.start_server(plan.config)
+        server = cluster.start_server(plan.part)
         if plan.part.role == cluster.WORKER and not plan.is_over():
             cluster.wait_until_ready(state, lambda: bool(request.signal))
             is_over = lambda: bool(request.signal or state.ended())  # noqa: E731
@@ -203,7 +204,6 @@ def _train_to_the_end(
     options = plan.options
     evaluator = make_evaluator(plan, lambda: request.signal)
     stopper = _stopper(plan, evaluator)
-    has_evaluator = bool(plan.part.addresses.get(cluster.EVALUATOR))
     if stopper is not None and stopper.is_due():
         say("nothing to train: early stopping ended this model's training before")
     elif plan.is_over():
@@ -212,12 +212,13 @@ def _train_to_the_end(
         if plan.start.is_begun:
             read = sum(records for records, _ in plan.start.positions)
             say(f"going on behind the {read:,} records that the checkpoint has seen")
-        listener = evaluating.EvaluateOnSave(evaluator, options.model_dir, options.eval_throttle_secs, request)
+        shared = bool(plan.part.addresses)
+        listener = evaluating.EvaluateOnSave(evaluator, options.model_dir, options.eval_throttle_secs, request, shared)
         own = [*hooks, stopper] if stopper is not None else list(hooks)
-        _train(plan, lambda: bool(request.signal or dead), [] if has_evaluator else [listener], own, wait)
+        _train(plan, lambda: bool(request.signal or dead), [listener], own, wait)
     _refuse_unfinished(plan, request, dead)
     close()
-    with contextlib.nullcontext() if plan.part.is_alone else evaluating.in_turn(options.model_dir):
+    with evaluating.in_turn(options.model_dir) if plan.part.addresses else contextlib.nullcontext():
         _finish(plan, evaluator, stopper)
 
 
@@ -313,7 +314,7 @@ def _stopper(plan: Plan, evaluator: evaluating.Evaluator) -> early_stopping.Earl
 def make_evaluator(plan: Plan, asked: Callable[[], int]) -> evaluating.Evaluator:
     """The run's evaluator, which breaks off where `asked` gives a signal."""
     options = plan.options
-    estimator = make_estimator(options, plan.filled, plan.data, run_config.make(options, clustered=False))
+    estimator = make_estimator(options, plan.filled, plan.data, run_config.make(options))
     paths = {split: found for split, found in plan.paths.items() if split in options.evaluated_splits}
     exporters = {
         name: VersionExporter(storage.join(options.model_dir, "export", name), _version_maker(plan), name == BEST)

@@ -126,7 +126,7 @@ def load(options: Options, given: Mapping[str, Any], calibrated: bool = False) -
     slicing.refuse_unknown(options.sliced_fields, data.schema)
     settings = model_dir.trained_hyperparameters(options.model_dir, given, data)
     checkpoint = model_dir.checkpoint(options.model_dir, options.checkpoint)
-    config = run_config.make(options, clustered=False)
+    config = run_config.make(options)
     maps = calibration_file.maps_of(options.model_dir, checkpoint) if calibrated else None
     return Model(running.make_estimator(options, settings, data, config, maps), checkpoint, data, settings)
 

@@ -59,7 +59,7 @@ def train(options: Options, hyperparameters: Hyperparameters, given: Mapping[str
     part = cluster.part_of(cluster.environment(), options.distribute)
     if options.sync_replicas and part.workers < 2:
         raise ValueError("--sync_replicas: TF_CONFIG names no worker that there would be steps to share with")
-    if options.pretrained and (part.addresses or options.distribute != NO_DISTRIBUTION):
+    if options.pretrained and (not part.is_alone or options.distribute != NO_DISTRIBUTION):
         raise ValueError(
             f"--pretrained={options.pretrained}: is for one process on one device; make a model_dir there with "
             "--max_steps=1, and take it by --warm_start_from here"
@@ -73,7 +73,7 @@ def train(options: Options, hyperparameters: Hyperparameters, given: Mapping[str
     source = _warm_start_source(options, data)
     with signals.noticed() as request, errors.naming_files([path for found in paths.values() for path in found]):
         if part.role != cluster.CHIEF:
-            config = run_config.make(options, clustered=True)
+            config = run_config.make(options, part)
             plan = _plan(options, hyperparameters, given, data, part, paths, config, source)
             running.take_part(plan, request)
             return
@@ -81,7 +81,7 @@ def train(options: Options, hyperparameters: Hyperparameters, given: Mapping[str
             model_dir.claim(options.model_dir)
             model_dir.remove_unfinished(options.model_dir)
             same_step.restore(options.model_dir)
-            config = run_config.make(options, clustered=True)
+            config = run_config.make(options, part)
             plan = _plan(options, hyperparameters, given, data, part, paths, config, source)
             if options.pretrained_files and (options.clear_existing_model or not plan.latest):
                 rows = pretrained.read(options.pretrained_files, data, plan.settings)

@@ -6,6 +6,7 @@ import signal
 import socket
 import threading
 import time
+import types
 
 import pytest
 import tensorflow as tf
@@ -129,6 +130,33 @@ def test_evaluations_of_two_processes_take_turns(tmp_path):
     for thread in threads:
         thread.join()
     assert sorted(ended) == [0, 1] and time.monotonic() - begun > 0.2
+
+
+def test_the_chief_leaves_evaluations_to_an_evaluator_while_one_is_there(tmp_path):
+    evaluated = []
+    evaluator = types.SimpleNamespace(evaluate=evaluated.append)
+    listener = evaluating.EvaluateOnSave(evaluator, str(tmp_path), 0, signals.Request(), shared=True)
+    listener.after_save(None, 0)
+    with evaluating.in_turn(str(tmp_path)):
+        listener.after_save(None, 1)
+    assert evaluated == []
+    listener.after_save(None, 2)
+    assert len(evaluated) == 1
+
+
+def test_a_chief_with_no_other_process_is_alone_but_reached_at_its_address():
+    config = json.dumps({"cluster": {"chief": ["a:1"]}, "task": {"type": "chief", "index": 0}})
+    part = part_of(config, "mirrored")
+    assert part.is_alone and part.addresses and part_of("", "mirrored").addresses == {}
+
+
+def test_a_port_that_is_taken_is_a_line_that_names_it():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(clusters.ClusterError, match=f"chief 0 cannot listen at {address}"):
+            clusters.start_server(clusters.Part(addresses={"chief": [address]}))
 
 
 def test_a_run_does_not_end_before_all_its_processes_came():

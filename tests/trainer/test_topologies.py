@@ -30,6 +30,7 @@ COLUMNS = ("topology", "fresh", "the same command again", "SIGTERM to the chief,
 TOPOLOGIES = {
     "one process": {},
     "mirrored on two devices": {"mirrored": 1},
+    "chief, evaluator": {"chief": 1, "evaluator": 1},
     "chief, ps": {"chief": 1, "ps": 1},
     "chief, worker, two ps": {"chief": 1, "worker": 1, "ps": 2},
     "chief, worker, ps, evaluator": {"chief": 1, "worker": 1, "ps": 1, "evaluator": 1},
@@ -113,7 +114,7 @@ def cut_short(data_dir, model_dir, roles, title, number, *more):
 
 def epochs(roles):
     """Passes of a run that is cut short: a step in a cluster takes longer."""
-    return 10 if "chief" in roles else 60
+    return 10 if "ps" in roles else 20 if "mirrored" in roles else 60
 
 
 def lock_step(topology):
@@ -145,6 +146,26 @@ def test_a_run_of_which_a_process_is_killed_ends_and_goes_on(topology, data_dir,
     cut_short(data_dir, tmp_path, roles, killed, signal.SIGKILL, *more)
     others = f"({killed}) the others end with 1; " if "chief" in roles else ""
     assert documented(topology, {COLUMNS[4]: f"{others}goes on behind the last checkpoint"})
+
+
+def test_a_run_goes_on_in_another_topology_or_is_refused_there(data_dir, tmp_path):
+    """In the middle of a pass as many have to train as before; behind it any number may."""
+    served, shared = {"chief": 1, "ps": 1}, {"chief": 1, "worker": 1, "ps": 1}
+    a_pass, trained = impressions_of(data_dir), 0
+
+    def go_on(roles, passes, *more):
+        printed, statuses, errors = run(data_dir, tmp_path, roles, f"--num_epochs={passes}", *more).finish()
+        assert set(statuses.values()) == {0}, errors
+        return trained + total_of(printed)
+
+    trained = go_on({}, 2, "--max_steps=40")
+    assert 0 < trained < 2 * a_pass
+    _, statuses, errors = run(data_dir, tmp_path, shared, "--num_epochs=2").finish()
+    assert set(statuses.values()) == {1}, errors
+    assert all("number of processes that train in TF_CONFIG is 2" in error for error in errors.values())
+    for roles, passes in ((served, 2), (shared, 3), ({}, 4)):
+        trained = go_on(roles, passes)
+        assert trained == passes * a_pass
 
 
 def test_a_worker_that_never_starts_is_waited_for_with_a_word(data_dir, tmp_path):
