@@ -198,6 +198,7 @@ def test_an_existing_vocabulary_gives_equal_records(log, whole, tmp_path):
         (["--direct_num_workers=abc"], "--direct_num_workers: invalid int value: 'abc'"),
         (["--direct_num_workers=-1"], "--direct_num_workers=-1: allowed is 0 (all cores) or more"),
         (["--direct_running_mode=fast"], "--direct_running_mode: invalid choice: 'fast'"),
+        (["--runner=DaskRunner", "--min_cout=3"], "--min_cout=3: no flag of this job"),
         (["--runner=Nope"], "--runner=Nope: Unexpected pipeline runner"),
         (["--runner=no.such.Runner"], "--runner=no.such.Runner: No module named 'no'"),
         (["--runner=FlinkRunner", "--parallelism=many"], "--parallelism: invalid int value: 'many'"),
