@@ -18,6 +18,8 @@ from killing.stages import newest_step_in_child, seconds_of
 from storage import publish
 
 _PAGE = 4096
+# For the folders themselves. Not more: an export of a small model takes no hundred pages.
+_SPARE_PAGES = 16
 COMMANDS = ("preprocess", "train", "export")
 DONE = "done"
 REFUSED = "refused in a line, what was there is whole"
@@ -40,7 +42,7 @@ def mounted(folder: str, size: int, source: str, read_only: bool) -> Iterator[st
 def pages(folder: str) -> int:
     """Bytes that a copy of a folder takes of a filesystem in memory."""
     counts = [-(-os.path.getsize(path) // _PAGE) + 1 for path, _ in storage.walk(folder)]
-    return (sum(counts) + 64) * _PAGE
+    return (sum(counts) + _SPARE_PAGES) * _PAGE
 
 
 class Starved:

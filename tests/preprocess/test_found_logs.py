@@ -387,6 +387,13 @@ def test_a_part_of_a_log_knows_its_folders_and_not_where_the_log_is(tmp_path):
         run(home)
 
 
+def test_a_file_of_other_bytes_is_named_and_not_shown(tmp_path):
+    write(tmp_path, {"train.csv": "\x00" * 5000 + "\n", "test.csv": HEADER + rows(9)})
+    with pytest.raises(ValueError, match=r"train\.csv: no column .*the file has '\\x00") as raised:
+        run(tmp_path)
+    assert len(str(raised.value)) < 600 and str(raised.value).isprintable()
+
+
 @pytest.mark.parametrize(
     ("number", "day"),
     [(20260107, "2026-01-07"), (20240229, "2024-02-29"), (20230229, "1970-08-23"), (20261301, "1970-08-23")],
