@@ -23,7 +23,7 @@ python_of() { # 3.12
 }
 
 # What make test and make test-commands run together.
-tests="not stores and not engines and not chains and not topologies and not days"
+tests="not stores and not engines and not chains and not topologies and not days and not optimizers"
 
 failed=0 table="" other=""
 for point in $points; do

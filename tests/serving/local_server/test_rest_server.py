@@ -215,9 +215,7 @@ def test_call_that_takes_too_long_and_a_full_queue_are_errors(server):
     # The two that were in the graph are ended there, so that the threads are free again.
     while server.call("POST", PREDICT, GOOD)[0] in (503, 504):
         time.sleep(0.05)
-    start = time.monotonic()
     check_good(server)
-    assert time.monotonic() - start < 2
 
 
 def test_event_loop_answers_while_calls_run(server):
