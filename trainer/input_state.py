@@ -92,7 +92,7 @@ def of_checkpoint(checkpoint: str | None, wanted: Phase) -> Start:
 
     Raises:
         ValueError: the checkpoint is in the middle of passes in another order, so that going on would show some records
-            twice and others never.
+            twice and others never; or more processes train than it has positions of.
     """
     fresh = (NOTHING_READ,) * wanted.workers
     if checkpoint is None:
@@ -104,9 +104,11 @@ def of_checkpoint(checkpoint: str | None, wanted: Phase) -> Start:
         return Start(new, fresh, step)
     kept = Phase(*(int(value) for value in reader.get_tensor(STATE)))
     if kept.fingerprint != wanted.fingerprint:
+        _refuse_more_workers(kept, wanted)
         return Start(new, fresh, step)
     positions = tuple(_position(reader, worker) for worker in range(kept.workers))
     if all(position == NOTHING_READ for position in positions):
+        _refuse_more_workers(kept, wanted)
         return Start(dataclasses.replace(new, epochs=kept.epochs), fresh, step)
     _refuse_another_order(kept, wanted, positions)
     if any(getattr(kept, name) != getattr(wanted, name) for name in _BATCHES):
@@ -119,6 +121,15 @@ def of_checkpoint(checkpoint: str | None, wanted: Phase) -> Start:
 def _position(reader: tf.train.CheckpointReader, worker: int) -> tuple[int, int]:
     records, batches = reader.get_tensor(position_name(worker)).tolist()
     return records, batches
+
+
+def _refuse_more_workers(kept: Phase, wanted: Phase) -> None:
+    if wanted.workers > kept.workers:
+        raise ValueError(
+            f"{_ORDER['workers']} is {wanted.workers}, but the model was trained by {kept.workers}, and where it goes "
+            "on there may be fewer, not more. Go on with these, or begin another model with its weights by another "
+            "--model_dir and --warm_start_from"
+        )
 
 
 def _refuse_another_order(kept: Phase, wanted: Phase, positions: tuple[tuple[int, int], ...]) -> None:

@@ -1,5 +1,6 @@
 """The command in processes of its own: silence, a kill, a signal; what is refused of clusters."""
 
+import dataclasses
 import json
 import re
 import signal
@@ -8,13 +9,14 @@ import threading
 import time
 import types
 
+import numpy as np
 import pytest
 import tensorflow as tf
 from record_examples import small_schema, write_data_dir
 from trainer_processes import finish, free_ports, global_step, impressions_of, start, trained_impressions, wait_for
 
 from trainer import cluster as clusters
-from trainer import evaluating, signals
+from trainer import evaluating, input_state, signals
 from trainer.cluster import part_of
 from trainer.terminal import StoppedError
 
@@ -148,6 +150,18 @@ def test_a_chief_with_no_other_process_is_alone_but_reached_at_its_address():
     config = json.dumps({"cluster": {"chief": ["a:1"]}, "task": {"type": "chief", "index": 0}})
     part = part_of(config, "mirrored")
     assert part.is_alone and part.addresses and part_of("", "mirrored").addresses == {}
+
+
+@pytest.mark.parametrize("fingerprint", [7, 8])
+def test_where_a_run_goes_on_fewer_processes_may_train_and_not_more(fingerprint, tmp_path):
+    kept, path = input_state.Phase(7, epochs=1, workers=2), str(tmp_path / "model.ckpt-9")
+    held = {"global_step": np.int64(9), input_state.STATE: kept.to_array()}
+    held |= {input_state.position_name(worker): np.zeros(2, np.int64) for worker in range(2)}
+    tf.raw_ops.SaveV2(prefix=path, tensor_names=list(held), shape_and_slices=[""] * len(held), tensors=[*held.values()])
+    wanted = input_state.Phase(fingerprint)
+    assert input_state.of_checkpoint(path, wanted).phase.epochs == (fingerprint == 7)
+    with pytest.raises(ValueError, match="is 3, but the model was trained by 2"):
+        input_state.of_checkpoint(path, dataclasses.replace(wanted, workers=3))
 
 
 def test_a_port_that_is_taken_is_a_line_that_names_it():

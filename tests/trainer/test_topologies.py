@@ -149,7 +149,7 @@ def test_a_run_of_which_a_process_is_killed_ends_and_goes_on(topology, data_dir,
 
 
 def test_a_run_goes_on_in_another_topology_or_is_refused_there(data_dir, tmp_path):
-    """In the middle of a pass as many have to train as before; behind it any number may."""
+    """In the middle of a pass as many have to train as before; behind it fewer may, and never more."""
     served, shared = {"chief": 1, "ps": 1}, {"chief": 1, "worker": 1, "ps": 1}
     a_pass, trained = impressions_of(data_dir), 0
 
@@ -158,14 +158,19 @@ def test_a_run_goes_on_in_another_topology_or_is_refused_there(data_dir, tmp_pat
         assert set(statuses.values()) == {0}, errors
         return trained + total_of(printed)
 
-    trained = go_on({}, 2, "--max_steps=40")
-    assert 0 < trained < 2 * a_pass
-    _, statuses, errors = run(data_dir, tmp_path, shared, "--num_epochs=2").finish()
-    assert set(statuses.values()) == {1}, errors
-    assert all("number of processes that train in TF_CONFIG is 2" in error for error in errors.values())
-    for roles, passes in ((served, 2), (shared, 3), ({}, 4)):
-        trained = go_on(roles, passes)
-        assert trained == passes * a_pass
+    def refused(roles, passes, problem):
+        _, statuses, errors = run(data_dir, tmp_path, roles, f"--num_epochs={passes}").finish()
+        assert set(statuses.values()) == {1} and all(problem in error for error in errors.values()), errors
+        assert all(error.count("\n") == 1 for error in errors.values())
+
+    trained = go_on(shared, 1)
+    trained = go_on({}, 2, "--max_steps=80")
+    assert a_pass < trained < 2 * a_pass
+    refused(shared, 2, "number of processes that train in TF_CONFIG is 2, but the checkpoint stopped in the middle")
+    trained = go_on(served, 2)
+    assert trained == 2 * a_pass
+    refused(shared, 3, "number of processes that train in TF_CONFIG is 2, but the model was trained by 1")
+    assert go_on({}, 3) == 3 * a_pass
 
 
 def test_a_worker_that_never_starts_is_waited_for_with_a_word(data_dir, tmp_path):
@@ -175,7 +180,7 @@ def test_a_worker_that_never_starts_is_waited_for_with_a_word(data_dir, tmp_path
     wait_for(lambda: chief.stdout.readline().startswith("waiting for worker 0 (127.0.0.1:"), chief)
     chief.send_signal(signal.SIGTERM)
     printed, statuses, errors = cluster.finish()
-    assert statuses == {"chief 0": 128 + signal.SIGTERM, "ps 0": 1}, errors
+    assert statuses == {"chief 0": 128 + signal.SIGTERM, "ps 0": 128 + signal.SIGTERM}, errors
     again, ended, errors = Cluster(data_dir, tmp_path, roles, *FLAGS).finish()
     assert set(ended.values()) == {0}, errors
     # What the chief trained is not trained again, and what the worker had to train is not forgotten.
