@@ -164,7 +164,7 @@ def test_a_run_goes_on_in_another_topology_or_is_refused_there(data_dir, tmp_pat
         assert all(error.count("\n") == 1 for error in errors.values())
 
     trained = go_on(shared, 1)
-    trained = go_on({}, 2, "--max_steps=80")
+    trained = go_on({}, 2, "--max_steps=48")
     assert a_pass < trained < 2 * a_pass
     refused(shared, 2, "number of processes that train in TF_CONFIG is 2, but the checkpoint stopped in the middle")
     trained = go_on(served, 2)
