@@ -26,6 +26,7 @@ _MODULE_FLAG = "-m"
 _PASSED_ON = (signal.SIGTERM, signal.SIGINT)
 # What shells add to a signal's number.
 _SIGNALLED = 128
+_WAKE_SECONDS = 0.5
 
 
 class StoppedError(Exception):
@@ -64,7 +65,9 @@ def _forked(module: str, arguments: list[str]) -> int:
     process.start()
     assert process.pid is not None
     with _passing_on(process.pid):
-        process.join()
+        # A signal that comes just before a wait is seen behind it.
+        while process.exitcode is None:
+            process.join(_WAKE_SECONDS)
     assert process.exitcode is not None
     return process.exitcode
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import collections
 import concurrent.futures
+import contextlib
 import dataclasses
 import queue
 import threading
@@ -26,6 +27,7 @@ from serving.saved_model_files import SHARED_CONTEXT
 REST = "rest"
 GRPC = "grpc"
 PROTOCOLS = (REST, GRPC)
+_WAKE_SECONDS = 0.5
 
 
 class ScoringError(Exception):
@@ -147,9 +149,16 @@ class _InOrder:
         """What the first call brings, once it is there; where any has failed, those before it and then its error."""
         head = self._calls[0]
         while not head.done() or not self._ended.empty():
-            if self._ended.get().exception() is not None:
+            ended = self._next_ended()
+            if ended is not None and ended.exception() is not None:
                 yield from self._scored_before_failure()
         yield self._calls.popleft().result()
+
+    def _next_ended(self) -> concurrent.futures.Future[Scored] | None:
+        # A Ctrl-C that comes just before a wait is seen behind it: one without end would hold it back for minutes.
+        with contextlib.suppress(queue.Empty):
+            return self._ended.get(timeout=_WAKE_SECONDS)
+        return None
 
     def _scored_before_failure(self) -> Iterator[Scored]:
         while self._calls[0].done() and self._calls[0].exception() is None:

@@ -17,7 +17,8 @@ ROOT = os.path.join(os.path.dirname(__file__), "..", "..")
 
 @pytest.fixture(autouse=True)
 def nothing_is_loaded(monkeypatch):
-    """Loading TensorFlow is not what is tested here. What is forked writes to where the first test wrote."""
+    """Loading TensorFlow is not what is tested here. What is forked writes to where the server's first test wrote."""
+    forkserver._forkserver._stop()
     monkeypatch.setattr(processes, "_LOADED", ())
     processes._context.cache_clear()
     yield

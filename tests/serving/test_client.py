@@ -1,10 +1,12 @@
 """The client against a scripted server: what is retried, how calls share connections, and what errors say."""
 
 import base64
+import concurrent.futures
 import contextlib
 import dataclasses
 import http.server
 import json
+import signal
 import socket
 import threading
 import time
@@ -13,7 +15,7 @@ import pytest
 
 from features import names, schema_file
 from features.raw_requests import RawRequest
-from serving.client import PROTOCOLS, ClientOptions, ScoringClient, ScoringError
+from serving.client import PROTOCOLS, ClientOptions, ScoringClient, ScoringError, _InOrder
 from serving.patience import Patience
 
 SCHEMA = schema_file.parse(
@@ -421,3 +423,21 @@ def test_answers_are_acknowledged_at_once(monkeypatch):
         for _ in range(3):
             client.score(request(1))
     assert found.count((socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)) == 3
+
+
+def test_a_signal_that_does_not_wake_the_wait_is_seen_all_the_same():
+    """As one that comes just before the wait: here another thread takes it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    call, calls = concurrent.futures.Future(), _InOrder()
+    calls.add(call)
+    send = threading.Timer(0.5, lambda: signal.pthread_kill(threading.get_ident(), signal.SIGINT))
+    give_up = threading.Timer(30, call.set_result, [None])
+    for timer in (send, give_up):
+        timer.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            next(calls.first())
+        assert not call.done()
+    finally:
+        give_up.cancel()
+        signal.signal(signal.SIGINT, before)
