@@ -17,7 +17,7 @@ from features import keys, names, schema_file, vocabulary
 from preprocess import command, file_steps
 from preprocess.options import MAX_IMPRESSIONS_PER_RECORD, Options
 
-SETTINGS = settings(max_examples=24, deadline=None, derandomize=True, database=None)
+SETTINGS = settings(max_examples=40, deadline=None, derandomize=True, database=None)
 
 WHOLE_FILE = 1 << 20
 SHAPES = st.fixed_dictionaries(
