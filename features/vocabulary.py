@@ -22,6 +22,7 @@ UNKNOWN = -1
 KEY_DTYPE = np.dtype("<i8")
 ID_DTYPE = np.dtype("<i4")
 _CHECKSUM_BLOCK = 1 << 22
+FILES = (names.VOCABULARY_KEYS_FILE, names.VOCABULARY_IDS_FILE, names.SCHEMA_FILE, names.VOCABULARY_FILE)
 _REMEDY = "run the preprocess job again"
 
 # In `statistics`: what becomes of ids that the vocabulary does not have, in a field with many.

@@ -10,7 +10,7 @@ import storage
 from features import names, schema_file, vocabulary
 from features.raw_log import log_files
 from features.schema import Schema
-from preprocess import partition, progress, runner, sample_requests, stores, vocabulary_folder
+from preprocess import partition, progress, runner, sample_requests, steps, stores, vocabulary_folder
 from preprocess.generations import fields
 from preprocess.job import Job
 from preprocess.options import Options, OptionsError
@@ -97,8 +97,18 @@ def _publish(job: Job, output: Output, started: float) -> report.Report:
         failed = output.leave(parts)
         raise UselessOutputError(report.describe_faults(made, failed))
     parts |= {split: job.records_dir(split) for split in options.splits}
-    output.publish({**parts, names.VOCABULARY_DIR: names.VOCABULARY_DIR})
+    output.publish({**parts, names.VOCABULARY_DIR: names.VOCABULARY_DIR}, _promised(job))
     return made
+
+
+def _promised(job: Job) -> list[str]:
+    """Files below the run's folder that the steps have told of, and that are not read again before the output is."""
+    paths = [shard.path for shard in job.load(rejected_writer.RECORDS)]
+    for written in job.load(steps.FINISHED):
+        paths += rejected_writer.paths(job, written.file_index) if written.rows else ()
+    if not job.options.vocabulary:
+        paths += vocabulary_folder.paths(job.vocabulary_dir)
+    return [path.removeprefix(job.path("")) for path in paths]
 
 
 def _say(line: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import storage
 from features import names, vocabulary
 from features.vocabulary import Vocabulary
+from preprocess.generations import history
 
 
 def load(folder: str) -> Vocabulary:
@@ -21,6 +22,12 @@ def save(made: Vocabulary, folder: str) -> None:
     with storage.local_folder() as temporary:
         made.save(storage.join(temporary, names.VOCABULARY_DIR))
         storage.move(storage.join(temporary, names.VOCABULARY_DIR), folder)
+
+
+def paths(folder: str) -> list[str]:
+    """Files of a vocabulary that the job has built, its history included."""
+    built = [storage.join(folder, name) for name in vocabulary.FILES]
+    return built + [storage.join(folder, names.HISTORY_DIR, name) for name in history.DTYPES]
 
 
 def copy(source: str, target: str) -> None:

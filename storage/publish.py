@@ -11,7 +11,7 @@ import contextlib
 import dataclasses
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 from storage import files, lock, ownership, process, remote
 from storage.ownership import OwnershipError
@@ -44,7 +44,8 @@ class _Journal:
         by: that run, as JSON.
         files: paths of all files of the new output, below the output folder.
         moves: (path below the temporary folder, path below the output folder): of parts or, on object stores, files.
-        dropped: what the old output has and the new one has not, in the same terms as `moves`.
+        dropped: paths below the output folder of what makes room: the parts of the old output, which move away before
+            the new ones come; on object stores its files that the new one has not.
     """
 
     run: str
@@ -87,26 +88,29 @@ class Output:
         """Folder of this run alone, for what it writes until it publishes."""
         return join(self.folder, TEMPORARY, self.by.run)
 
-    def publish(self, parts: Mapping[str, str]) -> None:
+    def publish(self, parts: Mapping[str, str], promised: Iterable[str] = ()) -> None:
         """Puts finished parts in their places, in that of the output that was there, and marks it as complete.
 
         Args:
             parts: path below `temporary` of each part, a folder, by its name in the output folder; absent ones are
                 passed over.
+            promised: paths below `temporary` of files that were written into the parts.
 
         Raises:
-            OutputError: a file that this command did not make is in the way. Nothing was changed.
+            OutputError: a file that this command did not make is in the way, or a promised one is gone. Nothing was
+                changed.
         """
         refuse_strays(self.folder, self.flag)
         found = {name: _finished_files(join(self.temporary, part)) for name, part in parts.items()}
         targets = {f"{name}/{path}": f"{parts[name]}/{path}" for name, paths in found.items() for path in paths}
+        self._refuse_gone(set(promised) - set(targets.values()))
         old = ownership.made_files(self.folder)
         self._refuse_collision(_tops(targets) - _tops(old))
         moves = [(source, target) for target, source in targets.items()]
         dropped = old - targets.keys()
         if _moves_folders(self.folder):
             moves = self._gather(moves)
-            dropped = _tops(old) - _tops(targets)
+            dropped = frozenset(name for name in _tops(old) if files.exists(join(self.folder, name)))
         journal = _Journal(self.by.run, self.by.to_json().decode(), sorted(targets), moves, sorted(dropped))
         files.write(join(self.folder, JOURNAL_FILE), [json.dumps(dataclasses.asdict(journal)).encode()])
         _finish(self.folder, journal)
@@ -135,6 +139,13 @@ class Output:
         for source, target in moves:
             files.move(join(self.temporary, source), join(self.temporary, _NEW, target))
         return [(f"{_NEW}/{name}", name) for name in sorted(_tops(target for _, target in moves))]
+
+    def _refuse_gone(self, paths: Collection[str]) -> None:
+        if paths:
+            raise OutputError(
+                f"{join(self.temporary, min(paths))}: gone, which this run had written ({len(paths)} such files); see "
+                f"what clears up in {join(self.folder, TEMPORARY)} and run again"
+            )
 
     def _refuse_collision(self, added: frozenset[str]) -> None:
         for name in sorted(added):
@@ -226,17 +237,50 @@ def finish_interrupted(folder: str) -> bool:
         journal = _Journal.parse(data)
     except (ValueError, TypeError, AttributeError) as error:
         raise OutputError(f"{path}: damaged ({error}); delete it and make the output again") from error
-    if not files.exists(join(folder, TEMPORARY, journal.run)):
-        raise OutputError(_gone(folder, join(folder, TEMPORARY, journal.run)))
+    if not _is_in_place(folder, journal):
+        _refuse_gone(folder, journal)
     _finish(folder, journal)
     return True
 
 
+def _refuse_gone(folder: str, journal: _Journal) -> None:
+    """Refuses to go on where files of the new output are neither in the run's folder nor in their place.
+
+    Raises:
+        OutputError: with the first of them. Nothing was changed.
+    """
+    places = {
+        target: target if _is_moved(folder, journal, source, target) else f"{TEMPORARY}/{journal.run}/{source}"
+        for source, target in journal.moves
+    }
+    wanted = set()
+    for path in journal.files:
+        target = path if path in places else path.split("/")[0]
+        wanted.add(places.get(target, target) + path[len(target) :])
+    if missing := wanted - _paths_below(folder):
+        raise OutputError(_gone(folder, min(missing)))
+
+
+def _is_in_place(folder: str, journal: _Journal) -> bool:
+    """Whether all was found in its place already: the mark tells of it only then."""
+    by = process.from_json(journal.by.encode())
+    return ownership.maker(folder) == by and ownership.made_files(folder) == frozenset(journal.files)
+
+
+def _is_moved(folder: str, journal: _Journal, source: str, target: str) -> bool:
+    """Whether a part has come to its place: no longer in its first one, while the old one has made room."""
+    temporary = join(folder, TEMPORARY, journal.run)
+    if not _moves_folders(folder) or files.exists(join(temporary, source)):
+        return False
+    return target not in journal.dropped or files.exists(join(temporary, _OLD, target))
+
+
 def _gone(folder: str, path: str) -> str:
-    return (
-        f"{path}: gone, which a run had made and was putting in place when it was killed "
-        f"({join(folder, JOURNAL_FILE)}); delete this output, or name another folder, and make it again"
-    )
+    journal = join(folder, JOURNAL_FILE)
+    remedy = "delete this output, or name another folder, and make it again"
+    if files.exists(join(folder, SUCCESS_FILE)):
+        remedy = f"delete {journal} to keep the output of before, which is whole"
+    return f"{join(folder, path)}: gone, which a run had made and was putting in place when it was killed; {remedy}"
 
 
 def recover(folder: str, command: str, flag: str) -> None:
@@ -256,6 +300,16 @@ def _finish(folder: str, journal: _Journal) -> None:
     Raises:
         OutputError: files that it names are gone.
     """
+    if not _is_in_place(folder, journal):
+        _put_in_place(folder, journal)
+    # Not empty: some stores refuse empty objects.
+    files.write(join(folder, SUCCESS_FILE), [b"complete\n"])
+    files.remove(join(folder, JOURNAL_FILE))
+    _remove_failed(folder)
+    _remove_run(join(folder, TEMPORARY, journal.run))
+
+
+def _put_in_place(folder: str, journal: _Journal) -> None:
     temporary = join(folder, TEMPORARY, journal.run)
     files.remove(join(folder, SUCCESS_FILE))
     if _moves_folders(folder):
@@ -266,34 +320,30 @@ def _finish(folder: str, journal: _Journal) -> None:
             [join(folder, target) for _, target in journal.moves],
         )
         files.remove_many([join(folder, path) for path in journal.dropped])
-    if missing := set(journal.files) - {path[len(folder.rstrip("/")) + 1 :] for path, _ in files.walk(folder)}:
-        raise OutputError(_gone(folder, join(folder, min(missing))))
+    if missing := set(journal.files) - _paths_below(folder):
+        raise OutputError(_gone(folder, min(missing)))
     by = process.from_json(journal.by.encode())
     assert by is not None, "written by Output.publish"
     ownership.mark(folder, by, tuple(journal.files))
-    # Not empty: some stores refuse empty objects.
-    files.write(join(folder, SUCCESS_FILE), [b"complete\n"])
-    files.remove(join(folder, JOURNAL_FILE))
-    _remove_failed(folder)
-    _remove_run(temporary)
 
 
 def _move_folders(folder: str, temporary: str, journal: _Journal) -> None:
     for path in journal.dropped:
-        if files.exists(join(folder, path)):
+        # What is there beside the one that has made room is the new one.
+        if files.exists(join(folder, path)) and not files.exists(join(temporary, _OLD, path)):
             files.move(join(folder, path), join(temporary, _OLD, path))
     for source, target in journal.moves:
-        # While the new part is still in its first place, what is in the target's is the old one.
         if files.exists(join(temporary, source)):
-            if files.exists(join(folder, target)):
-                files.move(join(folder, target), join(temporary, _OLD, target))
             files.move(join(temporary, source), join(folder, target))
 
 
 def _finished_files(folder: str) -> list[str]:
     """Paths below a folder of whole files: what a killed or late task was writing is none."""
-    found = (path[len(folder) + 1 :] for path, _ in files.walk(folder))
-    return [path for path in found if not path.endswith(files.TEMPORARY_SUFFIX)]
+    return sorted(path for path in _paths_below(folder) if not path.endswith(files.TEMPORARY_SUFFIX))
+
+
+def _paths_below(folder: str) -> set[str]:
+    return {path[len(folder.rstrip("/")) + 1 :] for path, _ in files.walk(folder)}
 
 
 def _moves_folders(folder: str) -> bool:

@@ -25,6 +25,8 @@ ROWS_DIR = "rejected_rows"
 _COUNTS_FILE = "counts.json"
 # Folder of the rows of a log that is not split into files.
 _WHOLE_LOG = "log"
+# Ends of the names of a file's rejected rows, and of the lines that tell of them.
+_ROWS, _LINES = ".raw", ".jsonl"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,17 +60,24 @@ def write_rejected(job: Job, file_index: int, inbox: Inbox, outbox: Outbox) -> W
     found = rejects.receive(inbox)
     if not len(found):
         return WrittenRejects(file_index, 0, [])
-    name = f"{file_index:05d}-{os.path.basename(file.path).removesuffix('.gz')}"
-    path = job.path(ROWS_DIR, file.split or _WHOLE_LOG, name)
     sample: list[str] = []
     told: Counter[str] = Counter()
-    with storage.writing(path + ".raw") as raw, storage.writing(path + ".jsonl") as lines:
+    rows_path, lines_path = paths(job, file_index)
+    with storage.writing(rows_path) as raw, storage.writing(lines_path) as lines:
         for reason, text, row in _described(file, found, job.schema):
             raw.write(row)
             lines.write(text.encode() + b"\n")
             told[reason] += 1
             sample += [text] if told[reason] <= SAMPLE else []
     return WrittenRejects(file_index, len(found), sample)
+
+
+def paths(job: Job, file_index: int) -> tuple[str, str]:
+    """Where the rejected rows of an input file are written, and the lines that tell of them."""
+    file = job.files[file_index]
+    name = f"{file_index:05d}-{os.path.basename(file.path).removesuffix('.gz')}"
+    path = job.path(ROWS_DIR, file.split or _WHOLE_LOG, name)
+    return path + _ROWS, path + _LINES
 
 
 def _described(file: InputFile, found: Rejects, schema: Schema) -> Iterator[tuple[str, str, bytes]]:

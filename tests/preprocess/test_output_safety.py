@@ -8,6 +8,7 @@ import signal
 import time
 
 import pytest
+from forked_commands import run_forked
 
 import storage
 from features import names
@@ -17,7 +18,7 @@ from preprocess.read.inputs import InputError
 from preprocess.stopping import StoppedError
 from simulate.options import Options as SimulationOptions
 from simulate.simulation import simulate
-from storage import lock, ownership, publish
+from storage import files, lock, ownership, publish
 
 
 @pytest.fixture(scope="module")
@@ -168,6 +169,55 @@ def test_files_of_late_and_repeated_tasks_are_not_published(raw):
     run(raw, "out", execute=repeat)
     assert not [path for path in state("out") if path.endswith(storage.TEMPORARY_SUFFIX)]
     assert not pathlib.Path("out", publish.TEMPORARY).exists()
+
+
+@pytest.mark.parametrize(
+    "gone",
+    ["records/test/part-*", "records/train", "rejected_rows", "vocabulary", "vocabulary/history", "vocabulary/keys.*"],
+)
+def test_a_run_whose_files_somebody_tidies_away_publishes_nothing(raw, gone):
+    skeleton = raw / "sample_skeleton_train.csv"
+    skeleton.write_bytes(b"broken\n" + skeleton.read_bytes())
+    run(raw, "out", max_rejected=1)
+    before = state("out")
+
+    def execute(job):
+        file_steps.run_in_process(job)
+        job.load_vocabulary()
+        for path in pathlib.Path(job.folder).glob(gone):
+            storage.remove(str(path))
+
+    with pytest.raises((publish.OutputError, FileNotFoundError), match=rf"{gone.split('*')[0]}.*(gone, which|No such)"):
+        run(raw, "out", execute=execute, overwrite=True, max_rejected=1)
+    assert state("out") == before
+
+
+class Killed(BaseException):
+    """Ends a run as the end of its process does."""
+
+
+def test_the_next_command_names_a_split_that_went_between_a_kill_and_it(raw, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    run(raw, out)
+    before = {path: digest for path, digest in state(out).items() if "/train/" in path or "/test/" in path}
+    real = files.write
+
+    def killed_behind_the_journal(path, parts):
+        real(path, parts)
+        if path.endswith(publish.JOURNAL_FILE):
+            raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(files, "write", killed_behind_the_journal)
+        run(raw, out, overwrite=True, seed=9)
+    storage.remove(str(next(out.glob("_temporary/*/new/test"))))
+    flags = [f"--input_dir={raw}", f"--output_dir={out}", "--min_count=2", "--overwrite"]
+    status, text = run_forked("preprocess", *flags)
+    assert status == 1 and text.count("\n") == 1 and "new/test/part-00000" in text, text
+    assert f"delete {out}/_publishing.json to keep the output of before" in text
+    (out / "_publishing.json").unlink()
+    assert {path: digest for path, digest in state(out).items() if path in before} == before
+    assert run_forked("preprocess", *flags)[0] == 0
 
 
 @pytest.mark.parametrize("change", ["appended", "cut", "touched", "gone"])

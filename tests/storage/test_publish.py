@@ -1,7 +1,9 @@
 """Publishing a folder: whole or not at all, whenever it is interrupted, and nothing of others is touched."""
 
+import contextlib
 import itertools
 import json
+import os
 import uuid
 
 import pytest
@@ -224,18 +226,71 @@ def interrupted(out, monkeypatch):
     return out
 
 
-@pytest.mark.parametrize("named", ["", "/a"])
-def test_an_output_is_not_complete_whose_files_somebody_tidied_away(interrupted, named):
-    for path, _ in storage.walk(storage.join(interrupted, publish.TEMPORARY)):
-        if path.endswith(named):
-            storage.remove(path)
-    if not named:
-        storage.remove(storage.join(interrupted, publish.TEMPORARY))
+@pytest.mark.parametrize("named", ["", "train/", "train/a", "/a"])
+def test_an_output_stays_whose_successor_somebody_tidied_away(interrupted, named):
+    tidy_away(interrupted, named)
     for _ in range(2):
-        with pytest.raises((publish.OutputError, FileNotFoundError), match=r"gone, which a run had made|/a: not found"):
+        with pytest.raises(
+            publish.OutputError, match=r"gone, which a run had made.* delete .*_publishing.json to keep"
+        ):
             publish.recover(interrupted, "python -m trainer", "data_dir")
-    assert not named or not storage.exists(storage.join(interrupted, publish.SUCCESS_FILE))
-    assert named or published(interrupted) == expected("old")
+    storage.remove(storage.join(interrupted, publish.JOURNAL_FILE))
+    publish.recover(interrupted, "python -m trainer", "data_dir")
+    assert published(interrupted) == expected("old") and storage.exists(storage.join(interrupted, publish.SUCCESS_FILE))
+
+
+def tidy_away(out, named):
+    """Removes what is so named of what a killed run has left, and folders that are empty then."""
+    temporary = storage.join(out, publish.TEMPORARY)
+    for path, _ in storage.walk(temporary):
+        if named in path:
+            storage.remove(path)
+    if storage.is_local(out):
+        for place, _, _ in os.walk(temporary, topdown=False):
+            with contextlib.suppress(OSError):
+                os.rmdir(place)
+
+
+@pytest.mark.parametrize("named", ["", "train/", "test/", "new/", "old/", "/b"])
+def test_what_is_tidied_away_between_a_kill_and_the_next_command_makes_no_mixture(out, monkeypatch, named):
+    states = set()
+    for changes in range(24):
+        make(out, "old", overwrite=True)
+        with monkeypatch.context() as patch:
+            killed_after(patch, changes)
+            try:
+                make(out, "new", overwrite=True)
+                states.add("done")
+            except Killed:
+                patch.undo()
+                storage.remove(storage.join(out, lock.LOCK_FILE))
+        tidy_away(out, named)
+        try:
+            publish.recover(out, "python -m trainer", "data_dir")
+        except publish.OutputError:
+            states.add("gone")
+            complete = storage.exists(storage.join(out, publish.SUCCESS_FILE))
+            assert not complete or published(out) == expected("old")
+            storage.remove(out)
+        else:
+            assert published(out) in (expected("old"), expected("new"))
+            assert storage.exists(storage.join(out, publish.SUCCESS_FILE))
+            states.add("whole")
+    assert states >= {"done", "whole"} and ("gone" in states or named in ("new/", "old/"))
+
+
+@pytest.mark.parametrize("gone", ["work-test/b", "work-train/a"])
+def test_a_run_that_misses_what_it_has_written_publishes_nothing(out, gone):
+    make(out, "old")
+    with (
+        pytest.raises(publish.OutputError, match=f"{gone}: gone, which this run had written"),
+        publish.making(out, COMMAND, "output_dir", True, say=lambda line: None) as output,
+    ):
+        promised = [f"work-{part}/{name}" for part in ("train", "test") for name in ("a", "b")]
+        for path in set(promised) - {gone}:
+            storage.write(storage.join(output.temporary, path), [b"new"])
+        output.publish({"train": "work-train", "test": "work-test"}, promised)
+    assert published(out) == expected("old")
 
 
 def test_a_command_that_reads_finishes_what_was_interrupted(interrupted):
