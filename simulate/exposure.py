@@ -136,7 +136,7 @@ class World:
         motive = np.searchsorted(edges, randomness.lane(random_bits, 0), side="right")
         first, second = randomness.half_units(randomness.bits(random_bits, np.zeros(len(users))))
         category = self.catalog.popular_categories(first)
-        position = np.full(len(users), -1)
+        position: np.ndarray = np.full(len(users), -1)
         for reason, field in ((FOR_SHOP, SHOP), (FOR_BRAND, BRAND), (FOR_CATEGORY, CATEGORY)):
             chosen = np.flatnonzero(motive == reason)
             liked_lengths = self.audience.liked_lengths(field, users[chosen])

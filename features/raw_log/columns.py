@@ -97,7 +97,7 @@ def _read(cells: Mapping[str, pa.Array], column: str, field: Field) -> RawColumn
     kept = values.filled & ~spelling.is_one_of(found.values, field.missing)
     reasons = np.minimum(np.where(kept, values.reasons, FINE), np.where(kept, found.reasons, FINE))
     by_row = {column: _by_row(found.lengths, reasons)}
-    weights = np.empty(0)
+    weights: np.ndarray = np.empty(0)
     if found.weights is not None:
         weighed = flat.weights(found.weights)
         wrong = np.where(found.weight_reasons == FINE, weighed.reasons, found.weight_reasons)

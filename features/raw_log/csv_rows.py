@@ -154,8 +154,8 @@ class _Cutter:
         self._bare = re.compile(rb"[^" + separator + rb"\r\n]*")
 
     def cut(self) -> tuple[np.ndarray, dict[int, int]]:
-        starts = np.concatenate([np.zeros(1, np.int64), self._ends])
-        is_start = np.ones(len(starts), bool)
+        starts: np.ndarray = np.concatenate([np.zeros(1, np.int64), self._ends])
+        is_start: np.ndarray = np.ones(len(starts), bool)
         faulty: list[tuple[int, int]] = []
         covered = 0
         for line in np.flatnonzero(self._irregular()).tolist():

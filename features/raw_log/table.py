@@ -141,7 +141,7 @@ class _TableReader:
         self._schema = schema
         self._places = {name: place for place, name in enumerate(column_names(schema))}
         self._size = len(next(iter(cells.values())))
-        self._defects = np.full(self._size, NO_DEFECT, np.int32)
+        self._defects: np.ndarray = np.full(self._size, NO_DEFECT, np.int32)
 
     def read(self, with_labels: bool) -> RawTable:
         click, conversion = self._labels() if with_labels else (None, None)

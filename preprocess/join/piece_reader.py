@@ -90,7 +90,8 @@ class PieceReader:
 
     def _request_sizes(self) -> tuple[np.ndarray, np.ndarray]:
         """Order keys, ascending, and the bytes of all rows that have them."""
-        keys, sizes = [np.empty(0, np.uint64)], [np.empty(0, np.int64)]
+        keys: list[np.ndarray] = [np.empty(0, np.uint64)]
+        sizes: list[np.ndarray] = [np.empty(0, np.int64)]
         for arrays in mail.all_arrays([part for parts in self._parts.values() for part in parts]):
             distinct, first = np.unique(arrays[rows.ORDER_KEY], return_index=True)
             keys.append(distinct)

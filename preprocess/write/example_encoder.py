@@ -46,7 +46,7 @@ def varints(values: np.ndarray, sizes: np.ndarray) -> np.ndarray:
         return _wide_varints(values, sizes, width)
     word = np.uint32 if width <= np.dtype(np.uint32).itemsize else np.uint64
     continued, used = _WORDS[word]
-    digits = values.astype(word)
+    digits: np.ndarray = values.astype(word)
     words = continued[sizes]
     for place in range(width):
         words |= (digits & word(0x7F << (7 * place))) << word(place)
