@@ -11,6 +11,7 @@ import dataclasses
 import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import storage
 from features import names
@@ -20,7 +21,7 @@ from features.raw_values import Value
 from features.schema import Field, Schema
 from storage import contents
 
-__all__ = ["RawLogError", "RawRequest", "Values", "load", "read", "to_json"]
+__all__ = ["RawLogError", "RawRequest", "Values", "from_values", "load", "read", "to_json"]
 
 OnBroken = Callable[[RawLogError], None]
 
@@ -86,7 +87,24 @@ def to_json(requests: Iterable[RawRequest]) -> str:
 def load(path: str) -> list[RawRequest]:
     """The requests of a file that `to_json` made. Raises ContentsError."""
     with contents.taken_apart(path, "run the preprocess job again"):
-        return [RawRequest(**request) for request in json.loads(storage.read(path))]
+        return [from_values(request) for request in _list(json.loads(storage.read(path)))]
+
+
+def from_values(found: dict[str, Any]) -> RawRequest:
+    """The request of an object of `to_json`'s list. Raises ValueError, TypeError or AttributeError for another one."""
+    request = RawRequest(**found)
+    for values in request.context.values():
+        _list(values)
+    for rows in request.impressions.values():
+        if len(_list(rows)) != len(_list(request.sample_ids)):
+            raise ValueError(f"{len(rows)} values for {len(request.sample_ids)} impressions")
+    return request
+
+
+def _list(found: Any) -> list[Any]:
+    if not isinstance(found, list):
+        raise TypeError("no list where one was expected")
+    return found
 
 
 def _requests(rows: Iterable[RawRow], schema: Schema, max_impressions: int | None) -> Iterator[RawRequest]:

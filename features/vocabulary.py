@@ -135,12 +135,14 @@ class Vocabulary:
         os.rename(temporary, directory)
 
 
-def load(directory: str, read: Callable[[str], bytes] | None = None) -> Vocabulary:
+def load(directory: str, read: Callable[[str], bytes] | None = None, checked: bool = False) -> Vocabulary:
     """Vocabulary of a folder. Local arrays are mapped, not read: loading takes milliseconds at any size.
 
     Args:
         directory: as the preprocess job wrote it.
         read: gives the bytes of a file of a remote folder in another way than the project's own.
+        checked: whether the arrays are read nevertheless, to see that they are those that were written. A command does
+            so once, for all its workers.
 
     Raises:
         VocabularyError: with the file that is wrong and why.
@@ -165,7 +167,22 @@ def load(directory: str, read: Callable[[str], bytes] | None = None) -> Vocabula
     keys = _array(os.path.join(directory, names.VOCABULARY_KEYS_FILE), KEY_DTYPE, count, read)
     ids = _array(os.path.join(directory, names.VOCABULARY_IDS_FILE), ID_DTYPE, count, read)
     with contents.taken_apart(path, _REMEDY, VocabularyError):
-        return Vocabulary(schema, keys, ids, **described)
+        made = Vocabulary(schema, keys, ids, **described)
+    _refuse_other(path, description, made, checked)
+    return made
+
+
+def _refuse_other(path: str, description: Mapping[str, Any], made: Vocabulary, checked: bool) -> None:
+    """Refuses arrays or a schema that are not those that were written beside the description."""
+    found: dict[str, Any] = {"size": made.size, "reserved_ids": made.schema.reserved_ids}
+    if checked:
+        found["checksum"] = made.checksum()
+    for name, value in found.items():
+        if description.get(name, value) != value:
+            raise VocabularyError(
+                f"{path}: {name} {description[name]}, but {value} by the files beside it: one was changed or is "
+                f"damaged; {_REMEDY}"
+            )
 
 
 def _described(description: Mapping[str, Any]) -> dict[str, Any]:

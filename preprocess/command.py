@@ -149,7 +149,7 @@ def load_schema(options: Options) -> Schema:
 def _vocabulary(options: Options, flag: str) -> vocabulary.Vocabulary:
     folder = getattr(options, flag)
     try:
-        return vocabulary_folder.load(folder)
+        return vocabulary_folder.load_checked(folder)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise OptionsError(
             f"--{flag}={folder}: no vocabulary ({storage.told(error)}); name the folder {names.VOCABULARY_DIR} of an "

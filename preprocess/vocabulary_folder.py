@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import storage
-from features import names, vocabulary
+from features import names, raw_requests, vocabulary
 from features.vocabulary import Vocabulary
 from preprocess.generations import history
 
@@ -11,6 +11,21 @@ from preprocess.generations import history
 def load(folder: str) -> Vocabulary:
     """The vocabulary, mapped into memory where it is local."""
     return vocabulary.load(folder)
+
+
+def load_checked(folder: str) -> Vocabulary:
+    """The vocabulary that a run goes on from or hands on, when every file of its folder was looked at.
+
+    Raises:
+        ContentsError: with the file that is damaged.
+        FileNotFoundError: no vocabulary there.
+    """
+    loaded = vocabulary.load(folder, checked=True)
+    history.load(folder, loaded)
+    samples = storage.join(folder, names.SAMPLE_REQUESTS_FILE)
+    if storage.exists(samples):
+        raw_requests.load(samples)
+    return loaded
 
 
 def save(made: Vocabulary, folder: str) -> None:

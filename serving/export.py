@@ -74,7 +74,7 @@ def export_saved_model(
         check.CheckError: the version does not answer as the checkpoint does.
         features.vocabulary.VocabularyError: the vocabulary is damaged.
     """
-    known = vocabulary.load(vocabulary_dir, _read_remote if "://" in vocabulary_dir else None)
+    known = vocabulary.load(vocabulary_dir, _read_remote if "://" in vocabulary_dir else None, checked=True)
     temporary = os.path.join(export_dir_base, f"temp-{uuid.uuid4().hex}")
     tf.io.gfile.makedirs(export_dir_base)
     try:

@@ -98,7 +98,9 @@ def read(version_dir: str) -> Sample:
         text = file.read()
     with taken_apart(path, "export the model again"):
         found = json.loads(text)
-        return Sample(RawRequest(**found["request"]), {name: found["scores"][name] for name in names.SCORES})
+        return Sample(
+            raw_requests.from_values(found["request"]), {name: found["scores"][name] for name in names.SCORES}
+        )
 
 
 def _saved(vocabulary_dir: str) -> list[RawRequest]:

@@ -105,7 +105,7 @@ def load(path: str) -> DataDir:
             f"elsewhere; run python -m preprocess --input_dir=RAW --output_dir={path}"
         )
     stamp = _stamp(path)
-    known = vocabulary.load(names.vocabulary_dir(path), read_bytes if "://" in path else None)
+    known = vocabulary.load(names.vocabulary_dir(path), read_bytes if "://" in path else None, checked=True)
     made = DataDir(path, known, stamp)
     for fault in made.faults():
         say(f"WARNING: --data_dir={path}: {fault}")

@@ -38,7 +38,7 @@ def load(model_dir: str) -> Vocabulary:
             f"{model_dir}: no {names.VOCABULARY_DIR}/{names.VOCABULARY_FILE} there, so no complete model of this "
             "release; train it with this release, which keeps its vocabulary"
         )
-    return vocabulary.load(folder)
+    return vocabulary.load(folder, checked=True)
 
 
 def description(known: Vocabulary) -> str:

@@ -14,9 +14,11 @@ import numpy as np
 import storage
 from features import names
 from features.vocabulary import ID_DTYPE, KEY_DTYPE, Vocabulary, VocabularyError
+from storage import contents
 
 COUNT_DTYPE = np.dtype("<f4")
 FIELD_DTYPE = np.dtype("<u2")
+_REMEDY = "the vocabulary is damaged: take another day's"
 # Stands for a field that the schema does not have any more, or that an older release did not note.
 NO_FIELD = np.iinfo(FIELD_DTYPE).max
 
@@ -77,7 +79,7 @@ def load(directory: str, vocabulary: Vocabulary) -> History:
     """
     folder = storage.join(directory, names.HISTORY_DIR)
     count = len(vocabulary.keys)
-    if not storage.exists(storage.join(folder, COUNTS)):
+    if not storage.names_in(folder):
         floor = np.broadcast_to(COUNT_DTYPE.type(vocabulary.statistics.get("min_count", 1)), count)
         empty = Counted(np.empty(0, KEY_DTYPE), np.empty(0, COUNT_DTYPE), np.empty(0, FIELD_DTYPE))
         return History(floor, np.broadcast_to(FIELD_DTYPE.type(NO_FIELD), count), empty, np.empty(0, ID_DTYPE))
@@ -93,8 +95,7 @@ def load(directory: str, vocabulary: Vocabulary) -> History:
     for name, expected in lengths.items():
         if len(arrays[name]) != expected:
             raise VocabularyError(
-                f"{storage.join(folder, name)}: {len(arrays[name])} entries, expected are {expected}; the folder is "
-                "damaged: take another day's vocabulary as --previous_vocabulary"
+                f"{storage.join(folder, name)}: {len(arrays[name])} entries, expected are {expected}; {_REMEDY}"
             )
     return History(arrays[COUNTS], arrays[FIELDS], pending, arrays[FREE_IDS])
 
@@ -108,7 +109,8 @@ def write(directory: str, arrays: Mapping[str, Iterable[np.ndarray]]) -> None:
 
 def _array(path: str, dtype: np.dtype) -> np.ndarray:
     if not storage.exists(path):
-        raise VocabularyError(f"{path}: no such file, but others of the history are there; the folder is damaged")
-    if not storage.is_local(path):
-        return np.frombuffer(storage.read(path), dtype)
-    return np.memmap(path, dtype, "r") if os.path.getsize(path) else np.empty(0, dtype)
+        raise VocabularyError(f"{path}: no such file, but others of the history are there; {_REMEDY}")
+    with contents.taken_apart(path, _REMEDY, VocabularyError):
+        if not storage.is_local(path):
+            return np.frombuffer(storage.read(path), dtype)
+        return np.memmap(path, dtype, "r") if os.path.getsize(path) else np.empty(0, dtype)

@@ -69,6 +69,29 @@ def test_damage_is_reported_with_the_file(tmp_path):
         vocabulary.load(str(folder))
 
 
+@pytest.mark.parametrize("name", [names.VOCABULARY_KEYS_FILE, names.VOCABULARY_IDS_FILE])
+def test_a_changed_bit_of_an_array_is_found_when_it_is_checked(tmp_path, name):
+    folder = tmp_path / "v"
+    small_vocabulary().save(str(folder))
+    assert vocabulary.load(str(folder), checked=True).size == 20
+    damaged = bytearray((folder / name).read_bytes())
+    damaged[5] ^= 1
+    (folder / name).write_bytes(damaged)
+    assert vocabulary.load(str(folder)).size == 20
+    with pytest.raises(vocabulary.VocabularyError, match=r"checksum .* by the files beside it"):
+        vocabulary.load(str(folder), checked=True)
+
+
+def test_a_schema_that_reserves_other_ids_is_not_the_vocabularys(tmp_path):
+    folder = tmp_path / "v"
+    small_vocabulary().save(str(folder))
+    schema = small_schema()
+    fewer = Schema(schema.name, schema.fields[:-1], schema.columns)
+    (folder / names.SCHEMA_FILE).write_text(schema_file.dump(fewer))
+    with pytest.raises(vocabulary.VocabularyError, match=r"vocabulary.json: size 20, but \d+ by the files beside it"):
+        vocabulary.load(str(folder))
+
+
 def test_numbers_need_their_boundaries():
     number = Field("age", "g", "impression", "one", "number", quantiles=4)
     schema = Schema("s", (number,), Columns(click="click", conversion="conversion"))

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -170,6 +171,34 @@ def test_too_many_rejected_rows_fail_the_job_with_counts_and_a_sample(log, tmp_p
     assert list((tmp_path / "out" / publish.FAILED / names.REJECTED_DIR).rglob("*.jsonl"))
     run_alone(log, tmp_path / "out")
     assert (tmp_path / "out" / names.SUCCESS_FILE).exists()
+
+
+def flipped(data):
+    return data[:-3] + bytes([data[-3] ^ 1]) + data[-2:]
+
+
+@pytest.mark.parametrize(
+    "name, change, message",
+    [
+        ("keys.int64", flipped, "vocabulary.json: checksum"),
+        ("ids.int32", flipped, "vocabulary.json: checksum"),
+        ("sample_requests.json", lambda data: data[:-9], "sample_requests.json: damaged"),
+        ("sample_requests.json", lambda data: b"{}", "sample_requests.json: damaged (no list"),
+        ("history/counts.float32", lambda data: data[:-1], "history/counts.float32: damaged"),
+        ("history/counts.float32", None, "history/counts.float32: no such file"),
+        ("history/pending_keys.int64", lambda data: data[:-8], "entries, expected are"),
+    ],
+)
+def test_no_run_begins_with_a_damaged_vocabulary(log, whole, tmp_path, name, change, message):
+    given = pathlib.Path(shutil.copytree(whole / names.VOCABULARY_DIR, tmp_path / "given"))
+    before = (given / name).read_bytes()
+    (given / name).unlink()
+    if change:
+        (given / name).write_bytes(change(before))
+    flag = f"--previous_vocabulary={given}" if name.startswith("history") else f"--vocabulary={given}"
+    status, text = run_forked("preprocess", f"--input_dir={log}", f"--output_dir={tmp_path}/out", flag)
+    assert status == 1 and message in text and str(given) in text and text.count("\n") == 1, text
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_existing_vocabulary_gives_equal_records(log, whole, tmp_path):
