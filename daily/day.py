@@ -17,6 +17,8 @@ from storage import contents
 Scores = dict[str, dict[str, dict[str, Any]]]
 
 DAYS, SERVED, WITHDRAWN = "days", "served", "withdrawn"
+# In the gate's decision.
+SERVED_AS = "served_as"
 _DATA, _MODEL, _EXPORT, _STEPS, _GATE = "data", "model", "export", "steps", "gate.json"
 
 
@@ -76,6 +78,11 @@ class Day:
     def verdict(self) -> dict[str, Any] | None:
         """What the gate found; None before it."""
         return read_json(self.gate_file) if os.path.exists(self.gate_file) else None
+
+    @property
+    def served_as(self) -> str:
+        """Name of the day's version among those that are, or were, served; empty: it was not let through."""
+        return str((self.verdict() or {}).get(SERVED_AS, ""))
 
     def accepted(self) -> bool:
         """Whether the day's model is (or was) served, and the next day goes on from it."""

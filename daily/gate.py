@@ -11,6 +11,7 @@ many clicks and conversions as there are.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -148,8 +149,10 @@ def _regressions(
         return []
     reasons = []
     for metric in _tellable(metrics, found):
-        new, before = found["new"].get(metric), found["before"].get(metric)
-        if new is not None and before is not None and new < before - max_regression:
+        new, before = (found[which].get(metric, math.nan) for which in ("new", "before"))
+        if math.isnan(new) or math.isnan(before):
+            reasons.append(f"{metric} cannot be told on {rows}'s test rows (--gate_metrics)")
+        elif new < before - max_regression:
             reasons.append(
                 f"{metric} on {rows}'s test rows is {new:.4f}, yesterday's model has {before:.4f} (--max_regression)"
             )

@@ -6,6 +6,14 @@ import dataclasses
 import datetime
 import re
 
+# What a gate may compare: of each task, over all impressions and within each user.
+GATE_METRICS = tuple(f"{task}_{kind}" for kind in ("auc", "gauc") for task in ("ctr", "cvr", "ctcvr"))
+# Flags of the steps that name what a day starts from and where its parts lie.
+_OWN = {
+    "preprocess_flags": ("input_dir", "output_dir", "previous_vocabulary", "elapsed_days"),
+    "train_flags": ("task_type", "data_dir", "model_dir", "continue_from"),
+    "export_flags": ("task_type", "data_dir", "model_dir", "export_dir"),
+}
 _RANGE = re.compile(r"(\d{4}-\d\d-\d\d)?\.\.(\d{4}-\d\d-\d\d)?")
 
 
@@ -44,6 +52,9 @@ class Options:
             self._demand(name, bool(getattr(self, name)), "a folder")
         self._demand("keep", self.keep >= 1, "1 or more")
         self._demand("max_regression", self.max_regression >= 0, "0 or more")
+        self._demand("gate_metrics", set(self.gate_metrics) <= set(GATE_METRICS), "some of " + ", ".join(GATE_METRICS))
+        for name, own in _OWN.items():
+            self._refuse_own(name, own)
         low, high = self.calibration
         self._demand("calibration", 0 <= low < high, "LOW,HIGH with 0 <= LOW < HIGH")
         self._demand("days", not self.days or bool(_RANGE.fullmatch(self.days)), "FIRST..LAST with dates YYYY-MM-DD")
@@ -52,9 +63,17 @@ class Options:
         first, last = self.bounds
         self._demand("days", not first or not last or first <= last, "FIRST..LAST, the earlier day first")
 
+    def _refuse_own(self, name: str, own: tuple[str, ...]) -> None:
+        for word in getattr(self, name):
+            flag = word.lstrip("-").split("=")[0]
+            if flag in own:
+                raise ValueError(f"--{name}={word}: the daily run sets --{flag} itself; leave it out")
+
     def _demand(self, name: str, holds: bool, allowed: str) -> None:
         if not holds:
-            raise ValueError(f"--{name}={getattr(self, name)}: allowed is {allowed}")
+            value = getattr(self, name)
+            shown = ",".join(map(str, value)) if isinstance(value, tuple) else value
+            raise ValueError(f"--{name}={shown}: allowed is {allowed}")
 
     @property
     def bounds(self) -> tuple[str, str]:

@@ -75,17 +75,20 @@ def _run_day(options: Options, day: Day, parent: Day | None, say: Say) -> None:
             # Killed between the end of the step and its note: a complete output is not made again.
             day.mark_done(step, {"command": command})
             continue
-        started = time.time()
+        started = time.monotonic()
         if processes.run(command):
             raise StepError(f"{day.date}: {step} failed; the next run goes on here. Its command: {shlex.join(command)}")
-        day.mark_done(step, {"command": command, "seconds": round(time.time() - started, 1)})
+        day.mark_done(step, {"command": command, "seconds": round(time.monotonic() - started, 1)})
 
 
 def _publish(options: Options, day: Day, say: Say) -> None:
     """Puts an accepted version where it is served, or leaves what is served as it is."""
     verdict = day.verdict() or {}
     if verdict.get("accepted"):
-        version = served.publish(options.output_root, verdict["version"])
+        version = day.served_as or served.next_version(options.output_root, verdict["version"])
+        # First: killed in between, the next run moves it to the same place.
+        days.write_json(day.gate_file, {**verdict, days.SERVED_AS: version})
+        served.publish(options.output_root, verdict["version"], version)
         say(f"{day.date}: ACCEPTED, served as {version}")
     else:
         now = served.latest(options.output_root)
@@ -97,9 +100,9 @@ def _publish(options: Options, day: Day, say: Say) -> None:
 
 
 def _clear(options: Options, say: Say) -> None:
-    """Removes the data and models of old days, and old versions; the next day's parent stays."""
+    """Removes data and models of old days, and old versions; from what is served one can go on, rolled back too."""
     done = [day for day in days.made(options.output_root) if day.done(PUBLISH)]
-    parents = [day for day in done if day.accepted()][-1:]
+    parents = [day for day in done if day.accepted()][-options.keep :]
     for day in done[: -options.keep]:
         if day not in parents and day.remove_bulk():
             say(f"{day.date}: data and model removed (--keep={options.keep}); its decision stays")
@@ -135,10 +138,15 @@ def rollback(options: Options, say: Say) -> None:
             say(f"{withdrawn} would be withdrawn, and {now} served again")
             return
         for day in days.made(options.output_root):
-            verdict = day.verdict()
-            if verdict and os.path.basename(verdict.get("version") or "") == withdrawn:
+            if day.served_as == withdrawn:
                 # First: killed in between, the next --rollback withdraws the same version.
-                reasons = [*verdict["reasons"], "withdrawn by --rollback"]
-                days.write_json(day.gate_file, {**verdict, "accepted": False, "reasons": reasons})
+                _refuse_afterwards(day)
                 say(f"{day.date}: withdrawn; {now} is served again")
         served.withdraw(options.output_root, withdrawn)
+
+
+def _refuse_afterwards(day: Day) -> None:
+    verdict = day.verdict() or {}
+    reason = "withdrawn by --rollback"
+    reasons = [*(other for other in verdict.get("reasons", []) if other != reason), reason]
+    days.write_json(day.gate_file, {**verdict, "accepted": False, "reasons": reasons})

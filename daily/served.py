@@ -19,13 +19,22 @@ def latest(root: str) -> str:
     return (versions(root) or [""])[-1]
 
 
-def publish(root: str, candidate: str) -> str:
-    """Moves a tried version into the served folder and returns its name. Again after a kill: nothing is left to do."""
-    version = os.path.basename(candidate)
+def next_version(root: str, candidate: str) -> str:
+    """The name that a tried version gets: its own, or more where a clock that went back would leave it behind."""
+    own = os.path.basename(candidate)
+    if own in versions(root):
+        # Made again after a kill behind the rename.
+        return own
+    withdrawn = storage.names_in(os.path.join(root, WITHDRAWN))
+    before = [*versions(root), *filter(str.isdigit, withdrawn)]
+    return str(max([int(own), *(int(name) + 1 for name in before)]))
+
+
+def publish(root: str, candidate: str, version: str) -> None:
+    """Moves a tried version into the served folder. Again after a kill: nothing is left to do."""
     target = os.path.join(root, SERVED, version)
     if not os.path.exists(target):
         storage.move(candidate, target)
-    return version
 
 
 def last_two(root: str) -> tuple[str, str]:

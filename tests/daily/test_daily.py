@@ -153,6 +153,51 @@ def test_rollback_serves_the_version_before(options, ran):
         run.rollback(options, print)
 
 
+def test_days_go_on_after_every_rollback_that_there_is_a_version_for(options, ran, tmp_path):
+    for date in ("2026-01-05", "2026-01-06", "2026-01-07"):
+        (tmp_path / "log" / date).mkdir()
+    ran.refused = {"2026-01-04", "2026-01-05"}
+    two = Options(options.log_root, options.output_root, keep=2)
+    run.run(two, print)
+    assert served.versions(options.output_root) == ["1006", "1007"]
+    run.rollback(two, print)
+    (tmp_path / "log" / "2026-01-08").mkdir()
+    ran.clear()
+    run.run(two, print)
+    assert ran[0] == ("2026-01-08", "preprocess", "2026-01-06")
+    run.rollback(two, print)
+    assert served.latest(options.output_root) == "1006" and os.path.exists(Day(two.output_root, "2026-01-06").data)
+
+
+def test_refused_days_do_not_take_the_data_that_a_rollback_goes_back_to(options, ran, tmp_path):
+    ran.refused = {"2026-01-04", "2026-01-05"}
+    (tmp_path / "log" / "2026-01-05").mkdir()
+    two = Options(options.log_root, options.output_root, keep=2)
+    run.run(two, print)
+    run.rollback(two, print)
+    (tmp_path / "log" / "2026-01-06").mkdir()
+    ran.clear()
+    run.run(two, print)
+    assert ran[0] == ("2026-01-06", "preprocess", "2026-01-01") and os.path.exists(
+        Day(two.output_root, "2026-01-01").data
+    )
+
+
+def test_a_clock_that_went_back_does_not_leave_the_new_version_behind_the_old(options, ran):
+    run.run(Options(options.log_root, options.output_root, "..2026-01-02"), print)
+    os.rename(*(os.path.join(options.output_root, "served", name) for name in ("1002", "2000")))
+    days.write_json(
+        Day(options.output_root, "2026-01-02").gate_file, {"accepted": True, "reasons": [], "served_as": "2000"}
+    )
+    assert lines_of(options)[-1] == "2026-01-04: ACCEPTED, served as 2001"
+    os.remove(os.path.join(Day(options.output_root, "2026-01-04").folder, "steps", "publish.json"))
+    assert lines_of(options)[-1] == "2026-01-04: ACCEPTED, served as 2001"
+    assert served.versions(options.output_root) == ["1001", "2000", "2001"]
+    lines = []
+    run.rollback(options, lines.append)
+    assert lines == ["2026-01-04: withdrawn; 2000 is served again"]
+
+
 def test_a_rollback_can_be_tried_dry(options, ran):
     run.run(options, print)
     lines = []
@@ -220,6 +265,10 @@ def test_dry_run_prints_the_public_commands(options):
             "--train_flags=--seed='1: No closing quotation",
         ),
         (["--log_root=L", "--output_root=O", "--train_flags=seed=1"], "--train_flags=seed=1: 'seed=1' is no flag"),
+        (["--log_root=L", "--output_root=O", "--train_flags=--model_dir=M"], "the daily run sets --model_dir itself"),
+        (["--log_root=L", "--output_root=O", "--gate_metrics=auc"], "--gate_metrics=auc: allowed is some of ctr_auc, "),
+        (["--log_root=L", "--output_root=O", "--calibration=nan,1"], "--calibration=nan,1.0: allowed is LOW,HIGH"),
+        (["--log_root=L", "--output_root=O", "--max_regression=nan"], "--max_regression=nan: allowed is 0 or more"),
         (["--output_root=/nowhere", "--rollback"], "--output_root=/nowhere: no folder there, so nothing"),
     ],
 )

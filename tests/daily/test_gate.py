@@ -58,6 +58,13 @@ def test_what_few_conversions_cannot_tell_is_passed_over(decide):
     assert not decide(today={**GOOD, "ctr_auc": 0.5}, rows=few)["accepted"]
 
 
+def test_an_auc_that_cannot_be_told_is_no_pass(decide):
+    (reason,) = decide(today={**GOOD, "ctr_auc": float("nan")})["reasons"]
+    assert reason == "ctr_auc cannot be told on today's test rows (--gate_metrics)"
+    without = {name: value for name, value in GOOD.items() if name != "ctcvr_auc"}
+    assert decide(yesterday=without, before=without)["reasons"]
+
+
 def test_a_version_that_does_not_load_is_refused(tmp_path):
     (tmp_path / "1").mkdir()
     (reason,) = gate._faults_of(str(tmp_path / "1"), Day(str(tmp_path), "2026-01-02"), "log")
