@@ -82,7 +82,10 @@ class Day:
     @property
     def served_as(self) -> str:
         """Name of the day's version among those that are, or were, served; empty: it was not let through."""
-        return str((self.verdict() or {}).get(SERVED_AS, ""))
+        verdict = self.verdict() or {}
+        # An older release served a version by its own name, and noted no other.
+        own = os.path.basename(verdict.get("version", "")) if self.accepted() else ""
+        return str(verdict.get(SERVED_AS, own))
 
     def accepted(self) -> bool:
         """Whether the day's model is (or was) served, and the next day goes on from it."""

@@ -8,11 +8,19 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import numbers
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 # In `read_by`: any value but an empty one.
 ANY: tuple[str, ...] = ()
+# What the value of a setting is, by the type of its default.
+_KINDS: dict[type, tuple[str, type]] = {
+    bool: ("true or false", bool),
+    int: ("a whole number", numbers.Integral),
+    float: ("a number", numbers.Real),
+    str: ("a text", str),
+}
 
 
 def setting(
@@ -48,10 +56,17 @@ def refused(settings: Any) -> Iterator[tuple[str, str]]:
     """Name of each setting whose value is not allowed, and what is, as the end of a sentence."""
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
-        if field.metadata["choices"] and value not in field.metadata["choices"]:
+        kind = _KINDS.get(type(field.default))
+        if kind and not _is_of(value, kind):
+            yield field.name, f"allowed is {kind[0]}"
+        elif field.metadata["choices"] and value not in field.metadata["choices"]:
             yield field.name, f"allowed are {', '.join(field.metadata['choices'])}"
         elif isinstance(value, int | float) and not _is_within(value, field.metadata):
             yield field.name, f"allowed is {_bounds_text(field.metadata)}"
+
+
+def _is_of(value: Any, kind: tuple[str, type]) -> bool:
+    return isinstance(value, kind[1]) and isinstance(value, bool) == (kind[1] is bool)
 
 
 def _is_within(value: float, metadata: Mapping[str, Any]) -> bool:

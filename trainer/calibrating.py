@@ -19,7 +19,7 @@ from model_fn import calibration
 from model_fn.calibration import Calibration
 from model_fn.evaluation import CTCVR, CTR, CVR, TASK_METRICS, TASKS, ctcvr_logits
 from model_fn.score_histogram import ScoreHistogram
-from trainer import calibration_file, evaluating, scoring, training_graph
+from trainer import calibration_file, checkpoints, evaluating, scoring, training_graph
 from trainer.calibration_file import Kept
 from trainer.options import Options
 from trainer.terminal import say
@@ -142,7 +142,7 @@ def _read(options: Options, model: scoring.Model) -> tuple[Scored, np.ndarray]:
         made = dataset.make_dataset(paths, model.data.schema, model.data.vocabulary.size, read)
         return made.map(functools.partial(scoring.with_kept, schema=model.data.schema, kept=labels))
 
-    with errors.naming_files(paths):
+    with errors.naming_files(paths), checkpoints.naming(options.model_dir, model.checkpoint):
         found = model.estimator.predict(make, checkpoint_path=model.checkpoint, yield_single_examples=False)
         batches = [{name: np.asarray(values) for name, values in batch.items()} for batch in found]
     model.data.refuse_replaced()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import fnmatch
 import os
 from typing import Any
 
@@ -95,7 +96,7 @@ def load(path: str) -> DataDir:
     """The folder, if it is complete. What the job found wrong with it is said on the terminal.
 
     Raises:
-        ValueError: it is not, or its vocabulary is damaged.
+        ValueError: it is not, or record files are missing, or its vocabulary is damaged.
     """
     if storage.is_local(path):
         publish.recover(path, _COMMAND, "data_dir")
@@ -105,11 +106,28 @@ def load(path: str) -> DataDir:
             f"elsewhere; run python -m preprocess --input_dir=RAW --output_dir={path}"
         )
     stamp = _stamp(path)
+    _refuse_missing(path)
     known = vocabulary.load(names.vocabulary_dir(path), read_bytes if "://" in path else None, checked=True)
     made = DataDir(path, known, stamp)
     for fault in made.faults():
         say(f"WARNING: --data_dir={path}: {fault}")
     return made
+
+
+def _refuse_missing(path: str) -> None:
+    """Refuses a split of which some record files are gone; one of which all are, somebody has put aside."""
+    promised: dict[str, set[str]] = {}
+    for name in ownership.made_files(path):
+        split, file = os.path.split(name)
+        if fnmatch.fnmatch(name, names.records_pattern("", split)):
+            promised.setdefault(split, set()).add(file)
+    for split, made in promised.items():
+        missing = sorted(made.difference(storage.names_in(storage.join(path, split))))
+        if missing and len(missing) < len(made):
+            raise ValueError(
+                f"--data_dir={path}: {len(missing)} of {len(made)} record files of the split {split} are not there, "
+                f"such as {split}/{missing[0]}; copy them again, or run python -m preprocess again"
+            )
 
 
 def _stamp(path: str) -> bytes:

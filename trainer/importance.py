@@ -23,7 +23,7 @@ from input_fn.parsing import Columns
 from model_fn.evaluation import CTCVR, CTR, CVR, TASKS, ctcvr_logits
 from model_fn.representation import requests_of
 from model_fn.score_histogram import ScoreHistogram
-from trainer import evaluating, importance_file, scoring, training_graph
+from trainer import checkpoints, evaluating, importance_file, scoring, training_graph
 from trainer.importance_file import OVER_ALL, WITHIN_REQUESTS, FieldLoss, Importance, Loss
 from trainer.options import Options
 from trainer.terminal import say
@@ -96,7 +96,7 @@ def scored(
         return kept.flat_map(functools.partial(variants, schema=schema, shuffles=shuffles, seed=options.seed))
 
     histograms = {shuffle: {task: ScoreHistogram() for task in TASKS} for shuffle in shuffles}
-    with errors.naming_files(paths):
+    with errors.naming_files(paths), checkpoints.naming(options.model_dir, model.checkpoint):
         for batch in model.estimator.predict(make, checkpoint_path=model.checkpoint, yield_single_examples=False):
             if len(batch[names.PCTR]):
                 _add(histograms[shuffles[int(batch[training_graph.KEPT + _VARIANT][0])]], batch)

@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from input_fn.options import InputOptions
+from trainer import checkpoints
 
 STATE = "input/state"
 _POSITION = "input/position_"
@@ -91,22 +92,25 @@ def of_checkpoint(checkpoint: str | None, wanted: Phase) -> Start:
         wanted: what this run would do from the start: its files, order and batches.
 
     Raises:
-        ValueError: the checkpoint is in the middle of passes in another order, so that going on would show some records
-            twice and others never; or more processes train than it has positions of.
+        ValueError: the checkpoint cannot be read; or it is in the middle of passes in another order, so that going on
+            would show some records twice and others never; or more processes train than it has positions of.
     """
     fresh = (NOTHING_READ,) * wanted.workers
     if checkpoint is None:
         return Start(wanted, fresh, 0)
-    reader = tf.train.load_checkpoint(checkpoint)
-    step = int(reader.get_tensor("global_step"))
+    with checkpoints.reading(checkpoint):
+        reader = tf.train.load_checkpoint(checkpoint)
+        step = int(reader.get_tensor("global_step"))
+        state = reader.get_tensor(STATE).tolist() if reader.has_tensor(STATE) else []
     new = dataclasses.replace(wanted, first_step=step)
-    if not reader.has_tensor(STATE):
+    if not state:
         return Start(new, fresh, step)
-    kept = Phase(*(int(value) for value in reader.get_tensor(STATE)))
+    kept = Phase(*(int(value) for value in state))
     if kept.fingerprint != wanted.fingerprint:
         _refuse_more_workers(kept, wanted)
         return Start(new, fresh, step)
-    positions = tuple(_position(reader, worker) for worker in range(kept.workers))
+    with checkpoints.reading(checkpoint):
+        positions = tuple(_position(reader, worker) for worker in range(kept.workers))
     if all(position == NOTHING_READ for position in positions):
         _refuse_more_workers(kept, wanted)
         return Start(dataclasses.replace(new, epochs=kept.epochs), fresh, step)

@@ -14,7 +14,7 @@ import tensorflow as tf
 import storage
 from model_fn.hyperparameters import Hyperparameters
 from storage import contents, ownership, process
-from trainer import evaluations
+from trainer import checkpoints, evaluations
 from trainer.data_dir import DataDir
 from trainer.terminal import say
 
@@ -101,7 +101,7 @@ def checkpoint(model_dir: str, wanted: str) -> str:
         wanted: --checkpoint: empty, "best", a global step, or the path of a checkpoint without its endings.
 
     Raises:
-        ValueError: there is none such.
+        ValueError: there is none such, or it is another model's.
     """
     latest = tf.train.latest_checkpoint(model_dir)
     named = {"": latest, BEST: evaluations.best(model_dir)}
@@ -109,6 +109,8 @@ def checkpoint(model_dir: str, wanted: str) -> str:
     if wanted.isdigit():
         path = storage.join(model_dir, evaluations.checkpoint_name(int(wanted)))
     if path and storage.exists(f"{path}.index"):
+        if latest and path == wanted:
+            checkpoints.refuse_another_models(path, latest)
         return path
     steps = [
         match[1] for name in storage.names_in(model_dir) if (match := re.fullmatch(r"model\.ckpt-(\d+)\.index", name))

@@ -21,7 +21,7 @@ from input_fn import dataset, errors, files
 from model_fn import estimator as tf_estimator
 from model_fn import evaluation
 from storage import contents
-from trainer import evaluation_report, run_config, training_graph
+from trainer import checkpoints, evaluation_report, run_config, training_graph
 from trainer.continuation import Predecessor
 from trainer.data_dir import DataDir
 from trainer.model_dir import write_whole
@@ -86,7 +86,7 @@ def evaluate(options: Options, data: DataDir, model: Predecessor, split: str, fo
     paths = files.find(data.records(split))
     translate = Translator(data.vocabulary, model.vocabulary)
     read = options.scoring_input(ordered=True)
-    with errors.naming_files(paths):
+    with errors.naming_files(paths), checkpoints.naming(model.model_dir, model.checkpoint):
         result = estimator.evaluate(
             lambda: dataset.make_dataset(paths, data.schema, data.vocabulary.size, read, translate.features),
             checkpoint_path=model.checkpoint,

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from model_fn import estimator as tf_estimator
-from trainer import same_step, training_graph
+from trainer import checkpoints, same_step, training_graph
 from trainer.nan_guard import DivergedError
 
 
@@ -85,7 +85,14 @@ class Saver(tf.compat.v1.train.CheckpointSaverHook):
 
 def refuse_broken(checkpoint: str) -> None:
     """Raises DivergedError where a weight of a checkpoint is no finite number."""
-    reader = tf.train.load_checkpoint(checkpoint)
-    for name in sorted(reader.get_variable_to_shape_map()):
-        if reader.get_variable_to_dtype_map()[name].is_floating and not np.isfinite(reader.get_tensor(name)).all():
+    with checkpoints.reading(checkpoint):
+        reader = tf.train.load_checkpoint(checkpoint)
+    kinds = reader.get_variable_to_dtype_map()
+    for name in sorted(name for name, kind in kinds.items() if kind.is_floating):
+        if not np.isfinite(_read(reader, name, checkpoint)).all():
             raise DivergedError(f"{checkpoint}: {name} is NaN or infinite; choose an earlier one with --checkpoint")
+
+
+def _read(reader: tf.train.CheckpointReader, name: str, checkpoint: str) -> np.ndarray:
+    with checkpoints.reading(checkpoint):
+        return np.asarray(reader.get_tensor(name))

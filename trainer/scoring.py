@@ -18,6 +18,7 @@ from model_fn.hyperparameters import Hyperparameters
 from model_fn.representation import requests_of
 from trainer import (
     calibration_file,
+    checkpoints,
     data_dir,
     evaluation_report,
     model_dir,
@@ -61,7 +62,7 @@ def evaluate(options: Options, given: Mapping[str, Any]) -> list[str]:
         read = options.scoring_input(ordered=True)
         make = functools.partial(dataset.make_dataset, paths, model.data.schema, model.data.vocabulary.size, read)
         # Under another name than the evaluations of training, whose curve is the training's.
-        with errors.naming_files(paths):
+        with errors.naming_files(paths), checkpoints.naming(options.model_dir, model.checkpoint):
             result = model.estimator.evaluate(make, checkpoint_path=model.checkpoint, name=f"{split}_by_hand")
         model.data.refuse_replaced()
         found_slices = slicing.describe(result, model.data)
@@ -96,7 +97,7 @@ def infer(options: Options, given: Mapping[str, Any]) -> int:
         made = dataset.make_dataset(paths, model.data.schema, model.data.vocabulary.size, read)
         return made.map(functools.partial(with_kept, schema=model.data.schema, kept=kept)) if kept else made
 
-    with errors.naming_files(paths):
+    with errors.naming_files(paths), checkpoints.naming(options.model_dir, model.checkpoint):
         scores = model.estimator.predict(make, checkpoint_path=model.checkpoint, yield_single_examples=False)
         plain = ({key.removeprefix(training_graph.KEPT): value for key, value in batch.items()} for batch in scores)
         raw = ({**batch, **_raw_ids(batch, kept, model.data)} for batch in plain)

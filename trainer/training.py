@@ -19,6 +19,7 @@ from model_fn import settings as model_settings
 from model_fn.hyperparameters import NONE, Hyperparameters
 from storage import lock
 from trainer import (
+    checkpoints,
     cluster,
     continuation,
     data_dir,
@@ -71,7 +72,8 @@ def train(options: Options, hyperparameters: Hyperparameters, given: Mapping[str
     slicing.refuse_unknown(options.sliced_fields, data.schema)
     paths = _paths(options, data)
     source = _warm_start_source(options, data)
-    with signals.noticed() as request, errors.naming_files([path for found in paths.values() for path in found]):
+    records = [path for found in paths.values() for path in found]
+    with signals.noticed() as request, errors.naming_files(records), checkpoints.naming(options.model_dir):
         if part.role != cluster.CHIEF:
             config = run_config.make(options, part)
             plan = _plan(options, hyperparameters, given, data, part, paths, config, source)

@@ -6,6 +6,7 @@ import os
 
 import tensorflow as tf
 
+from trainer import checkpoints
 from trainer.terminal import say
 
 v1 = tf.compat.v1
@@ -25,7 +26,8 @@ def take(checkpoint: str, shown: bool) -> None:
     Raises:
         ValueError: the models have no variable in common.
     """
-    there = tf.train.load_checkpoint(checkpoint).get_variable_to_shape_map()
+    with checkpoints.reading(checkpoint):
+        there = tf.train.load_checkpoint(checkpoint).get_variable_to_shape_map()
     weights = {_name(variable): variable for variable in v1.global_variables() if _is_weight(variable)}
     taken = {name: variable for name, variable in weights.items() if there.get(name) == _shape(variable)}
     if not taken:

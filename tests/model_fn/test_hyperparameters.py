@@ -29,6 +29,21 @@ def test_unknown_settings_in_the_json_are_refused():
 
 
 @pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [
+        ("ctr_task_wgt", None, "a number"),
+        ("ctr_task_wgt", "half", "a number"),
+        ("ctr_task_wgt", True, "a number"),
+        ("embedding_size", 4.5, "a whole number"),
+        ("model", None, "a text"),
+    ],
+)
+def test_a_value_of_another_kind_in_the_json_is_refused(name, value, allowed):
+    with pytest.raises(ValueError, match=f"{name} {value!r}: allowed is {allowed}"):
+        Hyperparameters.from_json(json.dumps({name: value}))
+
+
+@pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"model": "esmm2"}, "model 'esmm2': allowed are esmm, naive_cvr, escm2_ips, escm2_dr"),

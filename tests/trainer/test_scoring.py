@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import json
 import os
 import shutil
@@ -8,9 +9,11 @@ import pytest
 from pyarrow import parquet
 from record_examples import small_schema, write_data_dir
 
+import storage
 from features import names
 from model_fn.hyperparameters import Hyperparameters
 from model_fn.slices import MOST_VALUES
+from storage import ownership, process
 from trainer import data_dir, exporters, model_dir, predictions, reporting, saving, scoring, slicing, training
 from trainer.options import Options
 
@@ -144,6 +147,52 @@ def test_a_checkpoint_is_chosen_by_step_or_as_the_best(model):
     assert model_dir.checkpoint(folder, "best") == os.path.join(folder, "best", "model.ckpt-5")
     with pytest.raises(ValueError, match=r"--checkpoint=7: .* has 0, 5, best; give one of these, or a path"):
         model_dir.checkpoint(folder, "7")
+
+
+@pytest.mark.parametrize("damage", ["cut", "bits", "empty"])
+def test_a_damaged_checkpoint_is_named_by_every_task_that_reads_it(model, tmp_path, damage):
+    settings, _ = model
+    folder = str(tmp_path / "model")
+    shutil.copytree(settings["model_dir"], folder)
+    path = os.path.join(folder, "model.ckpt-5.data-00000-of-00001")
+    with open(path, "rb") as file:
+        whole = file.read()
+    flipped = bytes(byte ^ (place % 64 == 0) for place, byte in enumerate(whole))
+    with open(path, "wb") as file:
+        file.write({"cut": whole[: len(whole) // 2], "bits": flipped, "empty": b""}[damage])
+    options, named = settings | {"model_dir": folder}, r"model\.ckpt-5: damaged or not all there"
+    with pytest.raises(ValueError, match=named):
+        scoring.evaluate(Options(**options, task_type="eval"), {})
+    with pytest.raises(ValueError, match=named):
+        scoring.infer(Options(**options, task_type="infer", predictions=str(tmp_path / "p.csv")), {})
+    with pytest.raises(ValueError, match=named):
+        training.train(Options(**options, num_epochs=3), SMALL, {})
+    assert not os.path.exists(tmp_path / "p.csv")
+
+
+def test_a_checkpoint_of_another_model_is_refused(model, tmp_path):
+    settings, _ = model
+    other = str(tmp_path / "other")
+    wide = dataclasses.replace(SMALL, embedding_size=8)
+    training.train(Options(**settings | {"model_dir": other}, max_steps=1, exporters=""), wide, {})
+    chosen = Options(**settings, task_type="eval", checkpoint=os.path.join(other, "model.ckpt-1"))
+    named = r"ckpt-1 is of another model: .*embedding_table \[200, 4\] \(there: \[200, 8\]\)"
+    with pytest.raises(ValueError, match=named):
+        scoring.evaluate(chosen, {})
+
+
+def test_a_split_of_which_a_file_is_gone_is_refused_and_one_put_aside_is_not(model, tmp_path):
+    settings, _ = model
+    folder = str(tmp_path / "data")
+    shutil.copytree(settings["data_dir"], folder)
+    made = [os.path.relpath(path, folder) for path, _ in storage.walk(folder)]
+    ownership.mark(folder, process.this("python -m preprocess"), tuple(made))
+    shutil.rmtree(os.path.join(folder, names.TEST))
+    assert not data_dir.load(folder).has(names.TEST)
+    gone = min(name for name in made if name.startswith(names.TRAIN))
+    os.remove(os.path.join(folder, gone))
+    with pytest.raises(ValueError, match=f"1 of 2 record files of the split train are not there, such as {gone}"):
+        data_dir.load(folder)
 
 
 def test_best_and_final_exports_of_a_training_run_are_saved_models(model):
