@@ -57,7 +57,8 @@ test-engines: $(READY)
 test-stores: $(READY)
 	$(BIN)/python -m pytest -n 0 -m stores tests/stores
 
-# Logs in the shapes of others, from raw rows to scores over REST; the demo on files that are there; a search for settings.
+# Logs in the shapes of others, from raw rows to scores over REST; the demo on files that are there; a search for settings;
+# a cluster of Dask.
 test-chains: $(READY)
 	$(BIN)/python -m pytest -m chains tests
 

@@ -72,6 +72,7 @@ def test_demo_on_files_that_are_there(tmp_path):
     assert largest_difference(scores(out / "batch_esmm.csv"), scores(out / "rest.csv")) <= 1e-6
 
 
+@pytest.mark.chains
 @pytest.mark.skipif(not os.path.isdir(HILLSTROM), reason="the data is not part of the project")
 def test_hillstrom_from_words_to_answers(tmp_path):
     out = tmp_path / "out"

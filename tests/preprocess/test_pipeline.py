@@ -115,6 +115,7 @@ def test_pieces_of_any_size_write_equal_bytes(log, whole, tmp_path):
 
 
 @pytest.mark.commands
+@pytest.mark.chains
 def test_a_dask_cluster_of_two_processes_writes_equal_bytes(log, whole, tmp_path):
     distributed = pytest.importorskip("distributed")
     cluster = distributed.LocalCluster(
