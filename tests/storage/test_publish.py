@@ -79,19 +79,24 @@ def killed_after(monkeypatch, changes):
         monkeypatch.setattr(files, name, patched(name, getattr(files, name)))
 
 
+def ends_or_is_killed(out, monkeypatch, changes):
+    """Makes the new output, killed after some changes; returns whether it came to its end before."""
+    with monkeypatch.context() as patch:
+        killed_after(patch, changes)
+        with contextlib.suppress(Killed):
+            make(out, "new", overwrite=True)
+            return True
+    # As a run finds it that sees the process dead.
+    storage.remove(storage.join(out, lock.LOCK_FILE))
+    return False
+
+
 def test_a_kill_at_any_change_leaves_the_old_output_or_one_that_the_next_run_completes(out, monkeypatch):
     states = set()
     for changes in range(40):
-        with monkeypatch.context() as patch:
-            make(out, "old", overwrite=True)
-            killed_after(patch, changes)
-            try:
-                make(out, "new", overwrite=True)
-                states.add("done")
-            except Killed:
-                # As a run finds it that sees the process dead.
-                patch.undo()
-                storage.remove(storage.join(out, lock.LOCK_FILE))
+        make(out, "old", overwrite=True)
+        if ends_or_is_killed(out, monkeypatch, changes):
+            states.add("done")
         journal = storage.exists(storage.join(out, publish.JOURNAL_FILE))
         if not journal and published(out) == expected("old"):
             assert storage.exists(storage.join(out, publish.SUCCESS_FILE))
@@ -256,14 +261,8 @@ def test_what_is_tidied_away_between_a_kill_and_the_next_command_makes_no_mixtur
     states = set()
     for changes in range(24):
         make(out, "old", overwrite=True)
-        with monkeypatch.context() as patch:
-            killed_after(patch, changes)
-            try:
-                make(out, "new", overwrite=True)
-                states.add("done")
-            except Killed:
-                patch.undo()
-                storage.remove(storage.join(out, lock.LOCK_FILE))
+        if ends_or_is_killed(out, monkeypatch, changes):
+            states.add("done")
         tidy_away(out, named)
         try:
             publish.recover(out, "python -m trainer", "data_dir")
