@@ -1,7 +1,8 @@
-"""A model every day against its alternatives, each on the day after it: AUC, calibration, and CPU seconds.
+"""A model every day against its alternatives, each on the day after it: AUC, calibration, and the CPU time of a day.
 
 python -m benchmarks.every_day --folder=DIR [--days=14] [--requests=5600] [--seeds=1,2,3] [--compared=4,7,10,14]
 python -m benchmarks.every_day --folder=DIR --report_only [--picture=FILE.png]
+python -m benchmarks.every_day --folder=DIR --timed=14 --seeds=1
 
 daily      ids and optimizer state go on (--previous_vocabulary, --continue_from)
 day alone  from nothing on the day
@@ -12,9 +13,11 @@ decay=X    as daily, with --accumulator_decay=X; one for each of --accumulator_d
 
 Days are made by python -m simulate with drift. The models from nothing are made on the days of --compared only, since
 the cost of all days grows with them, and there all are scored. Every step is a public command with one thread, run once
-and noted in DIR: an interrupted run goes on where it was, and --report_only prints what is there so far. Seconds are
-CPU time, so that other work on the machine does not count. `daily` and `all days` are started afresh where they are
-compared, so that loading TensorFlow counts; the others fork from a process that has loaded it.
+and noted in DIR: an interrupted run goes on where it was, and --report_only prints what is there so far.
+
+--timed does the work of one day again, by each method, and prints its CPU seconds; DIR must hold a run of the days
+before it, and the machine should do nothing else. As in python -m daily, steps are forked from a process that has
+loaded Beam and TensorFlow: what that takes is paid once by a run, whatever the method, and printed beside.
 """
 
 import argparse
@@ -26,6 +29,7 @@ import runpy
 import shutil
 import subprocess
 import sys
+import tempfile
 
 METRICS = ("ctr_auc", "cvr_auc", "ctcvr_auc", "ctr_calibration", "ctcvr_calibration")
 DAILY, ALONE, ALL, FROZEN, WARM = METHODS = ("daily", "day alone", "all days", "frozen", "warm")
@@ -36,21 +40,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["preprocess.command", "preprocess.report.report", "trainer.training"])
-
-
-def fresh(*command):
-    """Runs a command as a user does; CPU seconds of it and its children."""
-    environment = os.environ | {"PYTHONPATH": ROOT}
-    process = subprocess.Popen(
-        [sys.executable, "-m", *command], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
-    told = process.stderr.read().decode(errors="replace")
-    _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        sys.exit(f"every_day: {' '.join(command)}\n{told[-2000:]}")
-    return used.ru_utime + used.ru_stime
+FORKS.set_forkserver_preload(["daily.loaded"])
 
 
 def forked(*command):
@@ -103,28 +93,40 @@ class World:
         with open(path, encoding="utf-8") as file:
             return json.load(file)
 
-    def once(self, name, out, *command, counts=False):
-        """CPU seconds of a command whose output is a folder; what an interrupted one left goes first."""
+    def once(self, name, out, *command):
+        """Runs a command whose output is a folder, if it was not run; what an interrupted one left goes first."""
 
         def make():
             shutil.rmtree(out, ignore_errors=True)
-            return (fresh if counts else forked)(*command)
+            return forked(*command)
 
-        return self.noted(name, make)
+        self.noted(name, make)
 
-    def data(self, name, logs, *flags, counts=False):
-        """Preprocesses days; folder and seconds."""
-        out = os.path.join(self.folder, "data", name.replace(" ", "_"))
+    def path(self, kind, name):
+        """Of data or a model."""
+        return os.path.join(self.folder, kind, name.replace(" ", "_"))
+
+    def preprocessing(self, out, logs, *flags):
+        """The command that preprocesses days."""
         source = ",".join(os.path.join(self.logs, day) for day in logs)
-        command = ["preprocess", f"--input_dir={source}", f"--output_dir={out}", *self.words, *flags]
-        return out, self.once(f"data {name}", out, *command, counts=counts)
+        return ["preprocess", f"--input_dir={source}", f"--output_dir={out}", *self.words, *flags]
 
-    def model(self, name, data, *flags, counts=False):
-        """Trains a model; folder and seconds."""
-        out = os.path.join(self.folder, "model", name.replace(" ", "_"))
+    def training(self, out, data, *flags):
+        """The command that trains a model."""
         where = ["--task_type=train", f"--data_dir={data}", f"--model_dir={out}", "--eval_splits="]
-        own = [*TRAIN, *ONE_THREAD, f"--seed={self.seed}"]
-        return out, self.once(f"model {name}", out, "trainer", *where, *own, *flags, counts=counts)
+        return ["trainer", *where, *TRAIN, *ONE_THREAD, f"--seed={self.seed}", *flags]
+
+    def data(self, name, logs, *flags):
+        """Preprocesses days; the folder."""
+        out = self.path("data", name)
+        self.once(f"data {name}", out, *self.preprocessing(out, logs, *flags))
+        return out
+
+    def model(self, name, data, *flags):
+        """Trains a model; the folder."""
+        out = self.path("model", name)
+        self.once(f"model {name}", out, *self.training(out, data, *flags))
+        return out
 
     def score(self, name, model, data):
         """Metrics of a model on the train split of a day."""
@@ -157,58 +159,90 @@ class Race:
     def run(self):
         """Trains and scores; all is noted in the world's folder."""
         world = self.world
-        today, cost = world.data(f"daily {world.days[0]}", world.days[:1])
-        self.first_data = today
+        today = self.first_data = world.data(f"{DAILY} {world.days[0]}", world.days[:1])
         for number, day in enumerate(world.days[:-1]):
-            tomorrow, next_cost = world.data(
-                f"daily {world.days[number + 1]}",
-                [world.days[number + 1]],
-                f"--previous_vocabulary={today}/vocabulary",
-                counts=number + 2 in self.compared,
-            )
-            self._going_on(number, day, today, tomorrow, cost)
+            following = world.days[number + 1]
+            tomorrow = world.data(f"{DAILY} {following}", [following], f"--previous_vocabulary={today}/vocabulary")
+            self._going_on(number, day, today, tomorrow)
             self._from_nothing(number, day, tomorrow)
-            today, cost = tomorrow, next_cost
+            today = tomorrow
 
-    def _going_on(self, number, day, today, tomorrow, cost):
-        frozen, frozen_cost = today, cost
+    def _going_on(self, number, day, today, tomorrow):
+        frozen = today
         if number:
-            known = f"--vocabulary={self.first_data}/vocabulary"
-            frozen, frozen_cost = self.world.data(f"frozen {day}", [day], known)
-        for method, data, spent, flag in (
-            (DAILY, today, cost, "--continue_from={}"),
-            (FROZEN, frozen, frozen_cost, "--continue_from={}"),
-            (WARM, frozen, frozen_cost, "--warm_start_from={}"),
-            *((name, today, cost, "--continue_from={} --accumulator_decay=" + x) for name, x in self.decays.items()),
+            frozen = self.world.data(f"{FROZEN} {day}", [day], f"--vocabulary={self.first_data}/vocabulary")
+        for method, data, flag in (
+            (DAILY, today, "--continue_from={}"),
+            (FROZEN, frozen, "--continue_from={}"),
+            (WARM, frozen, "--warm_start_from={}"),
+            *((name, today, "--continue_from={} --accumulator_decay=" + x) for name, x in self.decays.items()),
         ):
             # All have the same first day.
             name = f"{method} {day}" if number else f"{DAILY} {day}"
             flags = flag.format(self.models[method]).split() if number else []
-            counts = method == DAILY and number + 1 in self.compared
-            self.models[method], took = self.world.model(name, data, *flags, counts=counts)
-            self._score(method, number, self.models[method], tomorrow, spent + took)
+            self.models[method] = self.world.model(name, data, *flags)
+            self._score(method, number, self.models[method], tomorrow)
 
     def _from_nothing(self, number, day, tomorrow):
         for method, logs in ((ALONE, [day]), (ALL, self.world.days[: number + 1])):
             if number and number + 1 in self.compared:
-                data, spent = self.world.data(f"{method} {day}", logs, counts=method == ALL)
-                model, took = self.world.model(f"{method} {day}", data, counts=method == ALL)
+                data = self.world.data(f"{method} {day}", logs)
+                model = self.world.model(f"{method} {day}", data)
                 after = self.world.days[number + 1]
                 if method == ALL:
                     # The daily vocabulary has let some ids fade that this model has.
                     known = f"--vocabulary={data}/vocabulary"
-                    tomorrow, _ = self.world.data(f"{method} next {after}", [after], known)
-                self._score(method, number, model, tomorrow, spent + took)
+                    tomorrow = self.world.data(f"{method} next {after}", [after], known)
+                self._score(method, number, model, tomorrow)
 
-    def _score(self, method, number, model, data, seconds):
+    def _score(self, method, number, model, data):
         if number + 1 not in self.compared:
             return
         result = self.world.score(f"{method} {self.world.days[number]}", model, data)
-        self.world.noted(f"result {number + 1:02} {method}", lambda: {**result, "seconds": seconds})
+        self.world.noted(f"result {number + 1:02} {method}", lambda: result)
+
+
+def timed(world, number):
+    """CPU seconds of preprocessing and training a day by each method; what they make is not kept."""
+    before, day = world.days[number - 2 : number]
+    first = world.path("data", f"{DAILY} {world.days[0]}")
+    frozen = f"--vocabulary={first}/vocabulary"
+    carried = f"--previous_vocabulary={world.path('data', f'{DAILY} {before}')}/vocabulary"
+    ways = {
+        DAILY: ([day], [carried], [f"--continue_from={world.path('model', f'{DAILY} {before}')}"]),
+        ALL: (world.days[:number], [], []),
+        ALONE: ([day], [], []),
+        FROZEN: ([day], [frozen], [f"--continue_from={world.path('model', f'{FROZEN} {before}')}"]),
+        WARM: ([day], [frozen], [f"--warm_start_from={world.path('model', f'{WARM} {before}')}"]),
+    }
+    with tempfile.TemporaryDirectory(dir=world.folder) as folder:
+        for method, (logs, vocabulary, start) in ways.items():
+            data, model = (os.path.join(folder, kind, method.replace(" ", "_")) for kind in ("data", "model"))
+            steps = world.preprocessing(data, logs, *vocabulary), world.training(model, data, *start)
+            yield method, [forked(*step) for step in steps]
+
+
+def print_times(world, number):
+    """A line for each method."""
+    print(f"seed {world.seed}, CPU seconds of day {number}{'preprocess':>14}{'train':>8}{'both':>8}  of {ALL}")
+    found = dict(timed(world, number))
+    whole = sum(found[ALL])
+    for method, (prepared, trained) in found.items():
+        both = prepared + trained
+        print(f"  {method:30}{prepared:14.1f}{trained:8.1f}{both:8.1f}{both / whole:8.2f}")
+    print(f"  {'once a run: loading':30}{loading():30.1f}")
+
+
+def loading():
+    """CPU seconds of a process that loads what the steps fork from."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, "-c", "import daily.loaded"], cwd=ROOT, check=True, stderr=subprocess.DEVNULL)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def results(folder):
-    """What is there: {(day's number, method): {seed: metrics and seconds}}."""
+    """What is there: {(day's number, method): {seed: metrics}}."""
     found = {}
     for seed in sorted(name for name in os.listdir(folder) if name.startswith("seed")):
         notes = os.path.join(folder, seed, "notes")
@@ -222,11 +256,9 @@ def results(folder):
 
 def print_table(found):
     """Mean over seeds and half the range, by day and method."""
-    print(f"{'trained to day':15}{'method':12}{'seeds':>6}" + "".join(f"{name:>20}" for name in (*METRICS, "CPU s")))
+    print(f"{'trained to day':15}{'method':12}{'seeds':>6}" + "".join(f"{name:>20}" for name in METRICS))
     for (number, method), by_seed in sorted(found.items()):
         cells = [_cell([result[name] for result in by_seed.values() if name in result]) for name in METRICS]
-        seconds = [result["seconds"] for result in by_seed.values()]
-        cells.append(f"{sum(seconds) / len(seconds):.0f}")
         print(f"{number:<15}{method:12}{len(by_seed):>6}" + "".join(f"{cell:>20}" for cell in cells))
 
 
@@ -273,13 +305,15 @@ def draw(found, path):
             axis.fill_between(days, list(map(min, values)), list(map(max, values)), alpha=0.15, color=line.get_color())
         axis.set_xlabel("trained to day")
         axis.set_title(f"{metric} on the next day")
-    axes[0].legend()
     figure.tight_layout()
-    figure.savefig(path, dpi=80)
+    # Above the pictures, so that it lies over no line.
+    lines, labels = axes[0].get_legend_handles_labels()
+    figure.legend(lines, labels, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(labels))
+    figure.savefig(path, dpi=80, bbox_inches="tight")
 
 
-def main():
-    """Runs what is not there yet, and prints it."""
+def parsed(words=None):
+    """Flags of the command, or of these words."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", required=True)
     parser.add_argument("--days", type=int, default=14)
@@ -290,10 +324,22 @@ def main():
     parser.add_argument("--compared", default="4,7,10,14", help="numbers of days")
     parser.add_argument("--accumulator_decays", default="")
     parser.add_argument("--report_only", action="store_true")
+    parser.add_argument("--timed", type=int, default=0, help="number of the day")
     parser.add_argument("--picture", help="file to draw")
-    arguments = parser.parse_args()
+    return parser.parse_args(words)
+
+
+def main():
+    """Runs what is not there yet, and prints it; or times a day."""
+    arguments = parsed()
     for seed in [] if arguments.report_only else arguments.seeds.split(","):
-        Race(World(arguments.folder, seed, arguments), arguments).run()
+        world = World(arguments.folder, seed, arguments)
+        if arguments.timed:
+            print_times(world, arguments.timed)
+        else:
+            Race(world, arguments).run()
+    if arguments.timed:
+        return
     found = results(arguments.folder)
     print_table(found)
     print_differences(found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib.resources
 import os
 from collections.abc import Mapping
@@ -41,6 +42,8 @@ def bundled_names() -> list[str]:
     return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
 
 
+# Each step of the job reads the schema anew, and taking YAML apart takes longer than the rest of a small step.
+@functools.lru_cache
 def parse(text: str | bytes, file: str) -> Schema:
     """Schema of a YAML text; `file` is for messages. Raises SchemaError."""
     try:

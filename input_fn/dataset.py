@@ -191,14 +191,16 @@ def _blocks(blocks: tf.data.Dataset, size: int, skipped: int) -> tf.data.Dataset
         return tf.cond(is_last, lambda: (nothing, (*joined, is_last)), lambda: (block, (*held, is_last)))
 
     @_as_it_stands
-    def with_start(
-        start: tf.Tensor, serialized: tf.Tensor, file_index: tf.Tensor, is_last: tf.Tensor
-    ) -> tuple[tf.Tensor, tuple[tf.Tensor, ...]]:
-        return start + tf.size(serialized, tf.int64), (start, serialized, file_index, is_last)
+    def is_filled(serialized: tf.Tensor, file_index: tf.Tensor, is_last: tf.Tensor) -> tf.Tensor:
+        del file_index, is_last
+        return tf.size(serialized) > 0
+
+    @_as_it_stands
+    def with_start(start: tf.Tensor, block: tuple[tf.Tensor, ...]) -> tuple[tf.Tensor, tuple[tf.Tensor, ...]]:
+        return start + tf.size(block[0], tf.int64), (start, *block)
 
     ended = blocks.concatenate(tf.data.Dataset.from_tensors(nothing)).scan(nothing, join_short_end)
-    filled = ended.filter(lambda serialized, *_: tf.size(serialized) > 0)
-    return filled.scan(tf.constant(skipped, tf.int64), lambda start, block: with_start(start, *block))
+    return ended.filter(is_filled).scan(tf.constant(skipped, tf.int64), with_start)
 
 
 def _pipeline_options(options: InputOptions) -> tf.data.Options:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -109,11 +109,19 @@ def write_checkpoint(
         features, labels = v1.data.make_initializable_iterator(make_dataset()).get_next()
         training_graph.model_fn(features, labels, tf_estimator.ModeKeys.TRAIN, params, config)
         variables = {variable.op.name: variable for variable in v1.global_variables()}
-        with v1.Session(graph=graph, config=v1.ConfigProto(device_count={"GPU": 0})) as session:
+        with v1.Session(graph=graph, config=_session_config()) as session:
             session.run(v1.global_variables_initializer())
             _Carrier(session, before, known, accumulator_decay, params["hyperparameters"]).carry(variables)
             tf.io.gfile.makedirs(model_dir)
-            v1.train.Saver(variables).save(session, os.path.join(model_dir, _CHECKPOINT), global_step=0)
+            path = os.path.join(model_dir, _CHECKPOINT)
+            v1.train.Saver(variables).save(session, path, global_step=0, write_meta_graph=False)
+
+
+def _session_config() -> tf.compat.v1.ConfigProto:
+    """Of a session that runs each op once: to optimise the graph for every run would take longer than the runs."""
+    config = v1.ConfigProto(device_count={"GPU": 0})
+    config.graph_options.rewrite_options.disable_meta_optimizer = True
+    return config
 
 
 class _Carrier:
@@ -133,7 +141,17 @@ class _Carrier:
         """Carries all that fits and says what starts anew."""
         found = checkpoint_rows.tensors(self._before.checkpoint)
         own = {name: variable for name, variable in variables.items() if not name.startswith(_OWN)}
-        anew = [name for name, variable in own.items() if not self._carry_one(name, variable, found.get(name))]
+        anew: list[str] = []
+        whole: list[tuple[tf.Variable, np.ndarray]] = []
+        for name, variable in own.items():
+            saved = found.get(name)
+            if saved is not None and TABLE in name.split("/") and variable.shape.rank == 2:
+                self._carry_rows(name, variable, saved)
+            elif saved is not None and tuple(variable.shape.as_list()) == saved.shape:
+                whole.append((variable, self._decayed(name, saved.whole())))
+            else:
+                anew.append(name)
+        self._load(whole)
         rows = int((self._new_ids[self._before.vocabulary.schema.reserved_ids :] != UNKNOWN).sum())
         say(
             f"going on from {os.path.basename(self._before.checkpoint)} in {self._before.model_dir}: "
@@ -142,16 +160,11 @@ class _Carrier:
         if anew:
             say(f"not there or of another shape, so new: {', '.join(sorted(anew))}")
 
-    def _carry_one(self, name: str, variable: tf.Variable, saved: Rows | None) -> bool:
-        if saved is None:
-            return False
-        if TABLE in name.split("/") and variable.shape.rank == 2:
-            self._carry_rows(name, variable, saved)
-            return True
-        if tuple(variable.shape.as_list()) != saved.shape:
-            return False
-        variable.load(self._decayed(name, saved.whole()), self._session)
-        return True
+    def _load(self, values: Sequence[tuple[tf.Variable, np.ndarray]]) -> None:
+        """Assigns them all in one run: a session prepares the whole graph anew for each other set of ops."""
+        # An initializer's second input is the value that it assigns.
+        feed = {variable.initializer.inputs[1]: value for variable, value in values}
+        self._session.run([variable.initializer for variable, _ in values], feed)
 
     def _carry_rows(self, name: str, variable: tf.Variable, saved: Rows) -> None:
         rows, width = variable.shape.as_list()

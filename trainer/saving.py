@@ -32,7 +32,8 @@ class Saver(tf.compat.v1.train.CheckpointSaverHook):
         check: Callable[[], None],
         wait: Callable[[tf.compat.v1.Session], bool] | None = None,
     ) -> None:
-        super().__init__(model_dir, save_secs=save_secs)
+        # To write the graph beside the weights takes longer than a small day's steps, and nothing here reads it.
+        super().__init__(model_dir, save_secs=save_secs, save_graph_def=False)
         self._directory = model_dir
         self._max_steps = max_steps
         self._check = check

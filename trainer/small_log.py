@@ -12,7 +12,8 @@ FEWEST_STEPS = 1000
 def advice(options: Options, impressions: int) -> str | None:
     """What to say before a new model trains on so many impressions; None where its steps are many, or were chosen."""
     steps = impressions * options.num_epochs // options.batch_size
-    if options.max_steps or options.num_epochs > 1 or not impressions or steps >= FEWEST_STEPS:
+    is_trained = bool(options.continue_from or options.warm_start_from)
+    if is_trained or options.max_steps or options.num_epochs > 1 or not impressions or steps >= FEWEST_STEPS:
         return None
     return (
         f"this run has about {max(steps, 1):,} steps ({impressions:,} impressions once, in batches of "

@@ -22,3 +22,4 @@ def test_other_runs_are_told_nothing():
     assert small_log.advice(options(num_epochs=20), 87_000) is None
     assert small_log.advice(options(max_steps=10), 87_000) is None
     assert small_log.advice(options(), 0) is None
+    assert small_log.advice(options(continue_from="yesterday"), 87_000) is None
