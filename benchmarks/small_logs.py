@@ -2,7 +2,8 @@
 
 python benchmarks/small_logs.py --folder=OUT [--requests=1000,5000,20000] [--seeds=3] [--tables]
 
-About 58 impressions a request. A recipe is a flagfile of configs/, with passes. What is finished is kept in the folder.
+About 58 impressions a request. A recipe is a flagfile of configs/ with passes, and may have settings of its own:
+small:10:embedding_learning_rate=0.001. What is finished is kept in the folder.
 """
 
 from __future__ import annotations
@@ -35,8 +36,9 @@ def main() -> None:
             )
             records = workshop.records(log)
             for recipe in arguments.recipes.split(","):
-                name, passes = recipe.split(":")
-                flags = (f"--flagfile=configs/{name}.flags", f"--num_epochs={passes}", f"--seed={seed}")
+                name, passes, *own = recipe.split(":")
+                flags = [f"--flagfile=configs/{name}.flags", f"--num_epochs={passes}", f"--seed={seed}"]
+                flags += [f"--{setting}" for setting in own]
                 found = find(log, records, *flags)
                 if found is not None:
                     judged.setdefault((requests, recipe), []).append(found)
@@ -49,10 +51,15 @@ def main() -> None:
 
 
 def _row(requests: str, recipe: str, found: list[dict]) -> dict[str, str]:
-    name, passes = recipe.split(":")
+    name, passes, *own = recipe.split(":")
     aucs = {auc: mean_and_spread(one[auc] for one in found) for auc in AUCS}
     oracles = {f"{auc} of the truth": f"{sum(one[f'{auc}_oracle'] for one in found) / len(found):.4f}" for auc in AUCS}
-    head = {"requests": requests, "recipe": f"{name}.flags", "passes": passes, "seeds": str(len(found))}
+    head = {
+        "requests": requests,
+        "recipe": " ".join([f"{name}.flags", *own]),
+        "passes": passes,
+        "seeds": str(len(found)),
+    }
     return head | aucs | oracles
 
 

@@ -10,6 +10,8 @@ seed's way    flat records parsed one by one, embedding_lookup_sparse per field,
 LazyAdam      the same command with the other optimizer of rows
 other sizes   the same command with 100 thousand and 20 million ids
 pieces        the same command with other --max_impressions_per_context
+attention     the same command with --attention over Ali-CCP's three histories of the largest size
+bends         the same command without --cvr_sees_ctr
 
 Nothing else should run meanwhile. Each figure is the median over the rounds, in which the ways take turns.
 """
@@ -17,6 +19,7 @@ Nothing else should run meanwhile. Each figure is the median over the rounds, in
 from __future__ import annotations
 
 import argparse
+import functools
 import itertools
 import os
 import re
@@ -49,6 +52,8 @@ OTHER_SIZES = (100_000, 20_000_000)
 BATCH = InputOptions.batch_size
 SETTINGS = Hyperparameters()
 LAZY_ADAM = ("--embedding_optimizer=LazyAdam", "--embedding_learning_rate=0.001")
+# Histories of categories, shops and brands, and what of an impression looks at them.
+ATTENTION = "--attention=109_14:206,110_14:207,127_14:216"
 SEED_L2 = 0.005
 SEED = "seed's way"
 _FLAT_REQUESTS = 60
@@ -168,18 +173,22 @@ def measure(arguments: argparse.Namespace) -> dict[str, tuple[float, float | Non
     }
     ways["training, LazyAdam"] = lambda: command_speed(default, steps, *LAZY_ADAM)
     for size in OTHER_SIZES:
-        other = spread_ids.make(arguments.data_dir, arguments.folder, size)
-        ways[f"training, {size:,} ids"] = lambda other=other: command_speed(other, steps)
+        make = functools.partial(spread_ids.make, arguments.data_dir, arguments.folder, size)
+        ways[f"training, {size:,} ids"] = lambda make=make: command_speed(make(), steps)
     for piece in arguments.pieces:
         flag = f"--max_impressions_per_context={piece}"
         ways[f"training, pieces of {piece or 'any length'}"] = lambda flag=flag: command_speed(default, steps, flag)
+    ways["training, attention"] = lambda: command_speed(default, steps, ATTENTION)
+    ways["training, CVR does not see CTR"] = lambda: command_speed(default, steps, "--nocvr_sees_ctr")
+    if arguments.only:
+        ways = {name: way for name, way in ways.items() if name in arguments.only}
     found: dict[str, list[tuple[float, float | None]]] = {name: [] for name in ways}
     for _ in range(arguments.rounds):
         for name, way in ways.items():
             found[name].append(way())
             print(f"{name}: {found[name][-1][0]:,.0f}", flush=True)
     medians = {name: tuple(map(_median, zip(*runs, strict=True))) for name, runs in found.items()}
-    return medians | {SEED: (seed_speed(data), None)}  # type: ignore[return-value]
+    return medians | ({} if arguments.only else {SEED: (seed_speed(data), None)})  # type: ignore[return-value]
 
 
 def _median(values: tuple[float | None, ...]) -> float | None:
@@ -194,9 +203,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5, help="of each roofline")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--pieces", type=int, nargs="*", default=[1, 8, 32, 0])
-    found = measure(parser.parse_args())
+    parser.add_argument("--only", nargs="*", default=[], help="ways to measure, and no ratios; all unless given")
+    arguments = parser.parse_args()
+    found = measure(arguments)
     for name, (speed, memory) in found.items():
         print(f"{name:<40}{speed:>10,.0f} impressions/s" + (f"  peak {memory:.2f} GB" if memory else ""))
+    if arguments.only:
+        return
     training = found["training"][0]
     print(f"training / roofline     {training / found['roofline'][0]:.2f}  (at least 0.60 wanted)")
     print(f"training / seed's way   {training / found[SEED][0]:.0f}  (at least 20 wanted)")

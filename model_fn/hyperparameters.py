@@ -195,6 +195,10 @@ class Hyperparameters:
     dropout: tuple[float, ...] = _model(
         (), "Drop rate (not keep rate) after each hidden layer of a tower, comma separated; empty: none."
     )
+    cvr_sees_ctr: bool = _model(
+        False,
+        "The CVR tower, and a third one, see the click logit beside their inputs, as a constant (docs/models.md).",
+    )
     batch_norm: bool = _model(
         False,
         "Batch normalization before each activation; with --distribute=mirrored each GPU's moments are those of its "

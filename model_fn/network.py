@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import tensorflow as tf
 
 from features import names
 from features.schema import Schema
-from model_fn import backbones, embedding
+from model_fn import backbones, embedding, towers
 from model_fn.calibration import Calibration, Curve
 from model_fn.hyperparameters import Hyperparameters
 from model_fn.layers import Layers
 from model_fn.losses import Logits, log_sigmoid
 from model_fn.models import COUNTERFACTUAL, CTR, CVR, IMPUTATION, MODELS, TEACHER
-from model_fn.representation import Features, Representation, Requests
+from model_fn.representation import Features, Requests
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,22 +119,10 @@ def build(
         starts: what the logits' biases begin with, by tower; 0 unless given.
         partitions: parts of the embedding table.
     """
-    starts = starts or {}
     tasks = MODELS[settings.model].towers
     with tf.compat.v1.variable_scope("model", reuse=tf.compat.v1.AUTO_REUSE):
         embedded = embedding.embed(features, schema, vocabulary_size, settings, training, partitions)
         layers = Layers(settings, training)
         inputs = backbones.tower_inputs(embedded, schema, settings, layers, tasks)
-        tops = zip(tasks, _tops(inputs, layers, tasks), strict=True)
-        made = Logits.of_towers(
-            {task: layers.logit(top, f"towers/{task}", starts.get(task, 0.0)) for task, top in tops}
-        )
+        made = towers.logits(inputs, layers, tasks, starts or {}, settings)
     return Network(made, embedded.requests, embedded.looked_up, layers.kernels, layers.updates)
-
-
-def _tops(inputs: backbones.TowerInputs, layers: Layers, tasks: Sequence[str]) -> list[Representation]:
-    """Last hidden layer of each tower."""
-    units, rates = layers.settings.deep_layers, layers.settings.dropout
-    if isinstance(inputs, Representation):
-        return layers.parallel_stacks(inputs, units, "towers", tasks, rates)
-    return [layers.stack(part, units, f"towers/{task}", rates) for task, part in zip(tasks, inputs, strict=True)]

@@ -7,7 +7,7 @@ from model_batches import SCHEMA, VOCABULARY_SIZE, evaluate, flat, parsed, reque
 
 from features import names
 from features.schema import Columns, Field, Schema
-from model_fn import backbones, embedding, losses, network
+from model_fn import backbones, embedding, losses, network, towers
 from model_fn import terms as loss_terms
 from model_fn.hyperparameters import BACKBONES
 from model_fn.layers import Layers
@@ -53,6 +53,11 @@ def test_flat_and_request_layout_are_one_model(model, backbone):
 def test_layouts_agree_under_batch_norm(backbone):
     """A context that stands for n impressions counts n times in the moments, wherever it is computed once."""
     check_layouts(small(backbone=backbone, batch_norm=True), tolerance=1e-5)
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_a_cvr_tower_that_sees_the_click_logit_is_one_model_in_both_layouts(backbone):
+    check_layouts(small(model="escm2_dr", backbone=backbone, cvr_sees_ctr=True))
 
 
 def check_layouts(settings, tolerance=1e-6):
@@ -144,6 +149,28 @@ def test_a_term_moves_its_towers_and_the_shared_layers_only(backbone, model, ter
     assert towers == MOVES[model, term]
     assert "model/embedding_table" in moved
     assert backbone == "shared_embedding" or any("/towers/" not in name and "table" not in name for name in moved)
+
+
+@pytest.mark.parametrize(("model", "term"), [("escm2_ips", "ips"), ("escm2_dr", "dr_error"), ("naive_cvr", "cvr")])
+@pytest.mark.parametrize("backbone", ["shared_embedding", "ple"])
+def test_a_cvr_tower_that_sees_the_click_logit_does_not_move_it(backbone, model, term):
+    _, _, gradients = trained(BATCH, small(model=model, backbone=backbone, cvr_sees_ctr=True), term)
+    moved = {name for name, gradient in gradients.items() if np.abs(gradient).max() > 0}
+    assert any("towers/cvr/" in name for name in moved) and not any("towers/ctr/" in name for name in moved)
+
+
+def test_a_cvr_tower_follows_what_it_sees_of_the_click_logit():
+    """Without layers it is linear in the bends: those of a logit between two knots, and those beyond the last one."""
+
+    def make():
+        bends = towers._bends(tf.constant([-3.25, -40.0, 40.0, 0.0]))
+        return bends, tf.reduce_sum(bends, 1)
+
+    bends, sums = evaluate(make)
+    expected = np.zeros((4, 12))
+    expected[0, [5, 6]], expected[1, 0], expected[2, 11], expected[3, 9] = (0.5, 1.5), 2.0, 2.0, 2.0
+    np.testing.assert_allclose(bends, expected, atol=1e-6)
+    np.testing.assert_allclose(sums, 2.0, atol=1e-6)
 
 
 def test_the_first_layer_of_a_tower_is_moved_by_its_own_term_only():
