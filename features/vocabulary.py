@@ -79,7 +79,7 @@ class Vocabulary:
 
     def checksum(self) -> str:
         """Of which key has which id: 16 hexadecimal digits, the CRC-32C of the keys and that of the ids."""
-        return "".join(f"{_crc(array):08x}" for array in (self.keys, self.ids))
+        return "".join(f"{crc(array):08x}" for array in (self.keys, self.ids))
 
     @property
     def drops_unknown(self) -> bool:
@@ -172,6 +172,13 @@ def load(directory: str, read: Callable[[str], bytes] | None = None, checked: bo
     return made
 
 
+def crc(array: np.ndarray, found: int = 0) -> int:
+    """CRC-32C of an array behind those with the one `found`, block by block: it may be larger than memory."""
+    for start in range(0, len(array), _CHECKSUM_BLOCK):
+        found = google_crc32c.extend(found, np.ascontiguousarray(array[start : start + _CHECKSUM_BLOCK]).tobytes())
+    return found
+
+
 def _refuse_other(path: str, description: Mapping[str, Any], made: Vocabulary, checked: bool) -> None:
     """Refuses arrays or a schema that are not those that were written beside the description."""
     found: dict[str, Any] = {"size": made.size, "reserved_ids": made.schema.reserved_ids}
@@ -195,14 +202,6 @@ def _described(description: Mapping[str, Any]) -> dict[str, Any]:
         "unused_ids": int(description.get("unused_ids", 0)),
         "generation": dict(description.get("generation", {})),
     }
-
-
-def _crc(array: np.ndarray) -> int:
-    """CRC-32C of an array, block by block: it may be larger than memory."""
-    found = 0
-    for start in range(0, len(array), _CHECKSUM_BLOCK):
-        found = google_crc32c.extend(found, np.ascontiguousarray(array[start : start + _CHECKSUM_BLOCK]).tobytes())
-    return found
 
 
 def _array(path: str, dtype: np.dtype, count: int, read: Callable[[str], bytes] | None) -> np.ndarray:

@@ -88,7 +88,7 @@ class DataDir:
             return {}
         with contents.taken_apart(path, "run the preprocess job again"):
             found = contents.read_object(path)
-            splits = {split: dict(counts) for split, counts in found.get("splits", {}).items()}
+            splits = {split: dict(counts) for split, counts in found["splits"].items()}
             return {**found, "splits": splits}
 
 
@@ -109,9 +109,17 @@ def load(path: str) -> DataDir:
     _refuse_missing(path)
     known = vocabulary.load(names.vocabulary_dir(path), read_bytes if "://" in path else None, checked=True)
     made = DataDir(path, known, stamp)
-    for fault in made.faults():
+    for fault in [*made.faults(), *_lost_report(path)]:
         say(f"WARNING: --data_dir={path}: {fault}")
     return made
+
+
+def _lost_report(path: str) -> list[str]:
+    """What a run does without where the job's report was taken out of the folder."""
+    name = f"{names.REPORT_DIR}/{names.REPORT_JSON}"
+    if name not in ownership.made_files(path) or storage.exists(storage.join(path, name)):
+        return []
+    return [f"{name} is not there any more, so a new model does not begin at the log's rates; copy it again"]
 
 
 def _refuse_missing(path: str) -> None:

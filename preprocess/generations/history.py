@@ -6,14 +6,15 @@ It lies in the vocabulary's folder `history` and is read by the next day's job a
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
 import storage
 from features import names
-from features.vocabulary import ID_DTYPE, KEY_DTYPE, Vocabulary, VocabularyError
+from features.vocabulary import ID_DTYPE, KEY_DTYPE, Vocabulary, VocabularyError, crc
 from storage import contents
 
 COUNT_DTYPE = np.dtype("<f4")
@@ -25,6 +26,7 @@ NO_FIELD = np.iinfo(FIELD_DTYPE).max
 COUNTS, FIELDS = "counts.float32", "fields.uint16"
 PENDING_KEYS, PENDING_COUNTS, PENDING_FIELDS = "pending_keys.int64", "pending_counts.float32", "pending_fields.uint16"
 FREE_IDS = "free_ids.int32"
+CHECKSUMS = "checksums.json"
 DTYPES: dict[str, np.dtype] = {
     COUNTS: COUNT_DTYPE,
     FIELDS: FIELD_DTYPE,
@@ -75,7 +77,7 @@ def load(directory: str, vocabulary: Vocabulary) -> History:
     """History of a vocabulary folder; one without any counts as if each key had just been frequent enough.
 
     Raises:
-        VocabularyError: a file is missing or of the wrong length.
+        VocabularyError: a file is missing, of the wrong length, or not the one that was written.
     """
     folder = storage.join(directory, names.HISTORY_DIR)
     count = len(vocabulary.keys)
@@ -97,14 +99,36 @@ def load(directory: str, vocabulary: Vocabulary) -> History:
             raise VocabularyError(
                 f"{storage.join(folder, name)}: {len(arrays[name])} entries, expected are {expected}; {_REMEDY}"
             )
+    _refuse_changed(folder, arrays)
     return History(arrays[COUNTS], arrays[FIELDS], pending, arrays[FREE_IDS])
 
 
 def write(directory: str, arrays: Mapping[str, Iterable[np.ndarray]]) -> None:
-    """Writes the folder into a vocabulary's; arrays that are not given are empty."""
+    """Writes the folder into a vocabulary's, and beside the arrays their checksums; arrays not given are empty."""
+    folder, checksums = storage.join(directory, names.HISTORY_DIR), dict.fromkeys(DTYPES, 0)
+
+    def counted(name: str, parts: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        for part in parts:
+            checksums[name] = crc(part, checksums[name])
+            yield part
+
     for name, dtype in DTYPES.items():
-        parts = (part.astype(dtype, copy=False) for part in arrays.get(name, ()) if len(part))
-        storage.write(storage.join(directory, names.HISTORY_DIR, name), map(np.ascontiguousarray, parts))
+        parts = (np.ascontiguousarray(part, dtype) for part in arrays.get(name, ()) if len(part))
+        storage.write(storage.join(folder, name), counted(name, parts))
+    written = {name: f"{checksum:08x}" for name, checksum in checksums.items()}
+    storage.write(storage.join(folder, CHECKSUMS), [json.dumps(written, indent=1).encode() + b"\n"])
+
+
+def _refuse_changed(folder: str, arrays: Mapping[str, np.ndarray]) -> None:
+    """Refuses arrays that are not those that were written; a history of before there were checksums has none."""
+    path = storage.join(folder, CHECKSUMS)
+    if not storage.exists(path):
+        return
+    with contents.taken_apart(path, _REMEDY, VocabularyError):
+        written = {name: int(contents.read_object(path)[name], 16) for name in DTYPES}
+    for name, checksum in written.items():
+        if crc(arrays[name]) != checksum:
+            raise VocabularyError(f"{storage.join(folder, name)}: other bytes than were written; {_REMEDY}")
 
 
 def _array(path: str, dtype: np.dtype) -> np.ndarray:

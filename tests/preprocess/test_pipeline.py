@@ -187,6 +187,8 @@ def flipped(data):
         ("sample_requests.json", lambda data: b"{}", "sample_requests.json: damaged (no list"),
         ("history/counts.float32", lambda data: data[:-1], "history/counts.float32: damaged"),
         ("history/counts.float32", None, "history/counts.float32: no such file"),
+        ("history/counts.float32", flipped, "history/counts.float32: other bytes than were written"),
+        ("history/checksums.json", lambda data: b"{}", "history/checksums.json: damaged"),
         ("history/pending_keys.int64", lambda data: data[:-8], "entries, expected are"),
     ],
 )

@@ -195,6 +195,21 @@ def test_a_split_of_which_a_file_is_gone_is_refused_and_one_put_aside_is_not(mod
         data_dir.load(folder)
 
 
+def test_a_report_that_is_damaged_is_refused_and_one_that_is_gone_is_told(model, tmp_path, capsys):
+    settings, _ = model
+    folder = str(tmp_path / "data")
+    shutil.copytree(settings["data_dir"], folder)
+    report = os.path.join(folder, names.REPORT_DIR, names.REPORT_JSON)
+    storage.write(report, [b"{}"])
+    made = [os.path.relpath(path, folder) for path, _ in storage.walk(folder)]
+    ownership.mark(folder, process.this("python -m preprocess"), tuple(made))
+    with pytest.raises(ValueError, match=r"report\.json: damaged \(it has no 'splits'\); run the preprocess job again"):
+        data_dir.load(folder)
+    os.remove(report)
+    data_dir.load(folder)
+    assert "report/report.json is not there any more" in capsys.readouterr().out
+
+
 def test_best_and_final_exports_of_a_training_run_are_saved_models(model):
     settings, _ = model
     for name in ("best", "final"):
