@@ -3,16 +3,50 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 
 import tensorflow as tf
 
+import storage
+
 _RESTORE = "RestoreV2"
 _SHOWN = 3
+_STATE = "checkpoint"
 
 
 class CheckpointError(ValueError):
     """A checkpoint that is damaged or does not fit; the message names it."""
+
+
+def latest(model_dir: str) -> str | None:
+    """The newest checkpoint of a folder; None where none was ever there.
+
+    TensorFlow gives None as well where the file `checkpoint` is damaged or gone, or names files that are: a training
+    would begin anew beside what the model has learnt. (Files of step 0 alone are what a run leaves that was killed
+    in its first save.)
+
+    Raises:
+        CheckpointError: that is so.
+    """
+    path = storage.join(model_dir, _STATE)
+    try:
+        found = tf.train.latest_checkpoint(model_dir)
+    except (tf.errors.OpError, UnicodeDecodeError):
+        found = None
+    if found is not None or not (storage.exists(path) or any(steps(model_dir))):
+        return found
+    there = ", ".join(map(str, steps(model_dir))) or "none"
+    raise CheckpointError(
+        f"{path}: gone, damaged, or the files that it names are gone; checkpoints of these steps are there: {there}. "
+        'Put back the files, or make one the latest by the line model_checkpoint_path: "model.ckpt-STEP" in it'
+    )
+
+
+def steps(model_dir: str) -> list[int]:
+    """Steps of the checkpoints whose index is there, ascending."""
+    found = (re.fullmatch(r"model\.ckpt-(\d+)\.index", name) for name in storage.names_in(model_dir))
+    return sorted(int(match[1]) for match in found if match)
 
 
 @contextlib.contextmanager

@@ -200,8 +200,12 @@ class Watch:
 
     def wait_until_all_came(self, is_cut_short: Callable[[], bool]) -> None:
         """Returns when each of them was seen once: one that comes behind the end of a run would wait for the next."""
-        while len(self._seen) < len(self._addresses) and not is_cut_short():
+        while not self.all_came() and not is_cut_short():
             time.sleep(_POLL_SECONDS)
+
+    def all_came(self) -> bool:
+        """Whether each of them was seen once."""
+        return len(self._seen) == len(self._addresses)
 
     def _run(self) -> None:
         while not self._ends.wait(_POLL_SECONDS):

@@ -23,7 +23,7 @@ from model_fn import estimator as tf_estimator
 from model_fn.embedding import TABLE
 from model_fn.hyperparameters import Hyperparameters
 from model_fn.optimizer_defaults import ADAGRAD
-from trainer import checkpoint_rows, own_vocabulary, training_graph, translation
+from trainer import checkpoint_rows, checkpoints, own_vocabulary, training_graph, translation
 from trainer import model_dir as saved_settings
 from trainer.checkpoint_rows import Rows
 from trainer.terminal import say
@@ -73,7 +73,7 @@ def find(model_dir: str) -> Predecessor:
     Raises:
         ValueError: there is none.
     """
-    checkpoint = tf.train.latest_checkpoint(model_dir)
+    checkpoint = checkpoints.latest(model_dir)
     if checkpoint is None:
         raise ValueError(f"--continue_from={model_dir}: no checkpoint there")
     return Predecessor(model_dir, checkpoint, own_vocabulary.load(model_dir), _saved(model_dir))

@@ -15,7 +15,7 @@ import storage
 from features import names
 from input_fn import dataset, files
 from model_fn import estimator as tf_estimator
-from storage import lock
+from storage import lock, ownership
 from trainer import evaluation_report, evaluations, signals, slicing
 from trainer.data_dir import DataDir
 from trainer.exporters import VersionExporter
@@ -180,6 +180,9 @@ def follow(evaluator: Evaluator, model_dir: str, throttle_secs: int, is_over: Ca
         throttle_secs: between the ends of evaluations at least.
         is_over: called between them.
     """
+    # Until the chief has taken the folder for the run, nothing is written there: it would not know whose that is.
+    while ownership.maker(model_dir) is None and not is_over():
+        time.sleep(_POLL_SECONDS)
     first = tf.train.latest_checkpoint(model_dir)
     done, last = {first}, -math.inf
     with in_turn(model_dir, is_over):

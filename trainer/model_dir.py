@@ -9,8 +9,6 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-import tensorflow as tf
-
 import storage
 from model_fn.hyperparameters import Hyperparameters
 from storage import contents, ownership, process
@@ -86,7 +84,7 @@ def trained_hyperparameters(model_dir: str, given: Mapping[str, Any], data: Data
         ValueError: no trained model there.
     """
     saved = saved_hyperparameters(model_dir)
-    if saved is None or tf.train.latest_checkpoint(model_dir) is None:
+    if saved is None or checkpoints.latest(model_dir) is None:
         raise ValueError(f"--model_dir={model_dir}: no trained model there; run --task_type=train first")
     _refuse_contradiction(model_dir, saved, given)
     refuse_other_data(model_dir, data)
@@ -103,7 +101,7 @@ def checkpoint(model_dir: str, wanted: str) -> str:
     Raises:
         ValueError: there is none such, or it is another model's.
     """
-    latest = tf.train.latest_checkpoint(model_dir)
+    latest = checkpoints.latest(model_dir) if not wanted.isdigit() else None
     named = {"": latest, BEST: evaluations.best(model_dir)}
     path = named.get(wanted) if wanted in named else wanted
     if wanted.isdigit():
@@ -112,11 +110,8 @@ def checkpoint(model_dir: str, wanted: str) -> str:
         if latest and path == wanted:
             checkpoints.refuse_another_models(path, latest)
         return path
-    steps = [
-        match[1] for name in storage.names_in(model_dir) if (match := re.fullmatch(r"model\.ckpt-(\d+)\.index", name))
-    ]
     has_best = evaluations.best(model_dir) is not None
-    there = ", ".join(sorted(steps, key=int) + [BEST] * has_best)
+    there = ", ".join([*map(str, checkpoints.steps(model_dir)), *[BEST] * has_best])
     raise ValueError(f"--checkpoint={wanted}: {model_dir} has {there or 'none'}; give one of these, or a path")
 
 

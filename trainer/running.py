@@ -156,17 +156,19 @@ def take_part(plan: Plan, request: Request) -> None:
         terminal.end_at_once(f"trainer: the run has ended: {message}", _DEAD)
 
     roles = (cluster.CHIEF, cluster.SERVER) if plan.part.role == cluster.WORKER else (cluster.CHIEF,)
-    with cluster.Watch(cluster.peers(plan.part, roles), on_death):
+    with cluster.Watch(cluster.peers(plan.part, roles), on_death) as watch:
         if plan.part.role == cluster.EVALUATOR:
             _follow(plan, request, state)
             return
         server = cluster.start_server(plan.part)
         if plan.part.role == cluster.WORKER and not plan.is_over():
-            cluster.wait_until_ready(state, lambda: bool(request.signal))
             is_over = lambda: bool(request.signal or state.ended())  # noqa: E731
-            _train(plan, is_over, [], [cluster.DoneHook(plan.part, is_over)])
-        # A server that is asked to end waits for the chief, which is asked too and saves.
-        how, message = cluster.wait_for_end(state, lambda: bool(request.signal) and plan.part.role == cluster.WORKER)
+            cluster.wait_until_ready(state, is_over)
+            if not is_over():
+                _train(plan, is_over, [], [cluster.DoneHook(plan.part, is_over)])
+        # A server that is asked to end waits for the chief, if there is one: it is asked too, and saves.
+        waits = lambda: plan.part.role == cluster.SERVER and watch.all_came()  # noqa: E731
+        how, message = cluster.wait_for_end(state, lambda: bool(request.signal) and not waits())
         del server
     if how == cluster.STOPPED:
         raise StoppedError(message, request.signal or 15)

@@ -82,7 +82,9 @@ def train(options: Options, hyperparameters: Hyperparameters, given: Mapping[str
         with lock.held(options.model_dir, model_dir.COMMAND, "model_dir"):
             model_dir.claim(options.model_dir)
             model_dir.remove_unfinished(options.model_dir)
-            same_step.restore(options.model_dir)
+            if not options.clear_existing_model:
+                checkpoints.latest(options.model_dir)
+                same_step.restore(options.model_dir)
             config = run_config.make(options, part)
             plan = _plan(options, hyperparameters, given, data, part, paths, config, source)
             if options.pretrained_files and (options.clear_existing_model or not plan.latest):
@@ -151,7 +153,7 @@ def _warm_start_source(options: Options, data: DataDir) -> str:
     folder = options.warm_start_from
     if not folder:
         return ""
-    checkpoint = tf.train.latest_checkpoint(folder)
+    checkpoint = checkpoints.latest(folder)
     if checkpoint is None:
         raise ValueError(f"--warm_start_from={folder}: no checkpoint there")
     if options.clear_existing_model:

@@ -170,6 +170,28 @@ def test_a_damaged_checkpoint_is_named_by_every_task_that_reads_it(model, tmp_pa
     assert not os.path.exists(tmp_path / "p.csv")
 
 
+@pytest.mark.parametrize("lost", ["gone", "cut", "bytes", "index"])
+def test_what_says_which_checkpoint_is_the_latest_is_not_lost_without_a_word(model, tmp_path, lost):
+    settings, _ = model
+    folder = tmp_path / "model"
+    shutil.copytree(settings["model_dir"], folder)
+    told, indices = folder / "checkpoint", list(folder.glob("model.ckpt-*.index"))
+    if lost == "index":
+        for path in indices:
+            path.unlink()
+    elif lost == "gone":
+        told.unlink()
+    else:
+        told.write_bytes(b"\xff\xfe" if lost == "bytes" else told.read_bytes()[:9])
+    before = sorted(path.name for path in folder.iterdir())
+    options, named = settings | {"model_dir": str(folder)}, r"model/checkpoint: gone, damaged, or"
+    with pytest.raises(ValueError, match=named):
+        training.train(Options(**options, num_epochs=3), SMALL, {})
+    assert {*before} <= {path.name for path in folder.iterdir()}
+    with pytest.raises(ValueError, match=named):
+        scoring.evaluate(Options(**options, task_type="eval"), {})
+
+
 def test_a_checkpoint_of_another_model_is_refused(model, tmp_path):
     settings, _ = model
     other = str(tmp_path / "other")

@@ -188,6 +188,24 @@ def test_a_worker_that_never_starts_is_waited_for_with_a_word(data_dir, tmp_path
     assert 0 < total_of(printed) < 2 * impressions_of(data_dir)
 
 
+def test_a_chief_that_comes_last_is_waited_for_and_without_one_the_others_end_when_asked(data_dir, tmp_path):
+    roles, told = {"chief": 1, "worker": 1, "ps": 1, "evaluator": 1}, "waiting for chief 0 (127.0.0.1:"
+    for chief_comes in (False, True):
+        cluster = Cluster(data_dir, tmp_path, roles, *FLAGS, absent=["chief 0"])
+        for process in list(cluster.processes.values()):
+            wait_for(lambda process=process: told in process.stdout.readline(), process)
+        # What is there before the chief has taken the folder is not its own.
+        assert not tmp_path.exists() or not os.listdir(tmp_path)
+        if chief_comes:
+            cluster.join("chief 0")
+        else:
+            for process in cluster.processes.values():
+                process.send_signal(signal.SIGTERM)
+        printed, statuses, errors = cluster.finish()
+        assert set(statuses.values()) == {0 if chief_comes else 128 + signal.SIGTERM}, errors
+    assert total_of(printed) == 2 * impressions_of(data_dir) and len(exports(tmp_path)) == 1
+
+
 def documented(topology, cells):
     """Whether the table of the docs has these cells of a row; with WRITE_DOCS=1 they are put there first."""
     with open(DOCS, encoding="utf-8") as file:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -97,19 +98,24 @@ def impressions_of(data_dir):
 
 
 class Cluster:
-    """The processes of one run: `roles` says how many of each; those that are absent are never started."""
+    """The processes of one run: `roles` says how many of each; those that are absent are started by `join`."""
 
     def __init__(self, data_dir, model_dir, roles, *flags, absent=()):
         ports = iter(free_ports(sum(roles.values())))
         members = {role: count for role, count in roles.items() if role != "evaluator"}
         cluster = {role: [f"127.0.0.1:{next(ports)}" for _ in range(count)] for role, count in members.items()}
         self.processes = {}
-        for role, count in roles.items():
-            for index in range(count):
-                if f"{role} {index}" in absent:
-                    continue
-                task = json.dumps({"cluster": cluster, "task": {"type": role, "index": index}})
-                self.processes[f"{role} {index}"] = fork(data_dir, model_dir, *flags, TF_CONFIG=task)
+        self._start = functools.partial(fork, data_dir, model_dir, *flags)
+        self._cluster = cluster
+        for title in (f"{role} {index}" for role, count in roles.items() for index in range(count)):
+            if title not in absent:
+                self.join(title)
+
+    def join(self, title):
+        """Starts one of the processes."""
+        role, index = title.split()
+        task = {"cluster": self._cluster, "task": {"type": role, "index": int(index)}}
+        self.processes[title] = self._start(TF_CONFIG=json.dumps(task))
 
     def finish(self):
         """Waits for all; what each printed, and (status, errors) of each."""

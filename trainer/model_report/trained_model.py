@@ -11,7 +11,15 @@ import tensorflow as tf
 
 from model_fn.hyperparameters import Hyperparameters
 from storage import contents
-from trainer import calibration_file, evaluation_report, event_files, importance_file, model_dir, progressive
+from trainer import (
+    calibration_file,
+    checkpoints,
+    evaluation_report,
+    event_files,
+    importance_file,
+    model_dir,
+    progressive,
+)
 from trainer.calibration_file import Kept
 from trainer.evaluation_report import Evaluated
 from trainer.event_files import Events
@@ -80,7 +88,7 @@ def labels(folders: Sequence[str]) -> list[str]:
 
 def _load(folder: str, label: str, split: str) -> TrainedModel:
     settings = model_dir.saved_hyperparameters(folder)
-    checkpoint = tf.train.latest_checkpoint(folder)
+    checkpoint = checkpoints.latest(folder)
     if settings is None or checkpoint is None:
         there = "has no checkpoint" if tf.io.gfile.exists(folder) else "does not exist"
         raise ValueError(f"--model_dir={folder} {there}: train a model there first, by --task_type=train")
