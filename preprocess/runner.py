@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
 import apache_beam as beam
+import grpc
 from apache_beam.options.pipeline_options import (
     DirectOptions,
     FlinkRunnerOptions,
@@ -36,6 +37,10 @@ _LOCAL_NAMES = frozenset({None, "DirectRunner", _LOCAL_RUNNER})
 _FULL_NAMES = {"DaskRunner": "apache_beam.runners.dask.dask_runner.DaskRunner"}
 # These ask a job server which options the engine has beside Beam's.
 _PORTABLE_NAMES = frozenset({"PortableRunner", "FlinkRunner", "SparkRunner"})
+# Beam's runner inside this process, in the place of an address.
+_EMBEDDED = "embed"
+# Beam itself waits five minutes without a word.
+_ANSWER_SECONDS = 30.0
 _MODE_FLAG = "--direct_running_mode"
 
 # How Beam reports an error of a task: the last line of a worker's traceback, wherever the engine quotes it.
@@ -158,6 +163,7 @@ def run(job: Job, options: PipelineOptions, through_engine: bool | None = None) 
     """
     # It warns of the end of a job server that has done its work.
     logging.getLogger("apache_beam.utils.subprocess_server").setLevel(logging.ERROR)
+    _refuse_silent_job_server(options)
     root = beam.Pipeline(options=options)
     pipeline.build(root, job, not is_local(options) if through_engine is None else through_engine)
     try:
@@ -167,6 +173,20 @@ def run(job: Job, options: PipelineOptions, through_engine: bool | None = None) 
         raise
     except (RuntimeError, OSError, ValueError) as error:
         _raise_plainly(error, options)
+
+
+def _refuse_silent_job_server(options: PipelineOptions) -> None:
+    endpoint = options.view_as(PortableOptions).job_endpoint
+    if is_local(options) or endpoint in (None, "", _EMBEDDED):
+        return
+    with grpc.insecure_channel(endpoint) as channel:
+        try:
+            grpc.channel_ready_future(channel).result(timeout=_ANSWER_SECONDS)
+        except grpc.FutureTimeoutError as error:
+            raise EngineError(
+                f"{place(options)}: no job server has answered there for {_ANSWER_SECONDS:.0f} seconds; start it, or "
+                "correct --job_endpoint"
+            ) from error
 
 
 def _raise_plainly(error: Exception, options: PipelineOptions) -> None:

@@ -16,7 +16,7 @@ from forked_commands import run_forked
 from random_logs import LogWriter, aliccp_schema
 
 from features import names, parse_spec, reject_reasons, schema_file
-from preprocess import command, file_steps
+from preprocess import command, file_steps, runner
 from preprocess.options import Options
 from simulate.options import Options as SimulationOptions
 from simulate.simulation import simulate
@@ -243,6 +243,13 @@ def test_mistakes_are_one_line_and_a_status(log, tmp_path, flags, message):
     assert status == 1
     assert message in text and text.startswith("preprocess: ") and text.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_a_job_server_that_does_not_answer_is_named(monkeypatch):
+    monkeypatch.setattr(runner, "_ANSWER_SECONDS", 0.2)
+    options = runner.beam_options(["--runner=PortableRunner", "--job_endpoint=127.0.0.1:1"])
+    with pytest.raises(runner.EngineError, match=r"PortableRunner at 127\.0\.0\.1:1: no job server has answered"):
+        runner.run(None, options)
 
 
 def test_an_input_that_breaks_off_is_named(tmp_path):
