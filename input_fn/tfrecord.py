@@ -79,7 +79,10 @@ def _record(file: BinaryIO, header: bytes) -> bytes:
 
 
 def _check(data: bytes, expected: int) -> None:
-    checksum = google_crc32c.value(data)
-    masked = ((checksum >> 15 | checksum << 17) + _MASK_DELTA) & 0xFFFFFFFF
-    if masked != expected:
+    if masked(google_crc32c.value(data)) != expected:
         raise OSError("the checksum is wrong: bytes were changed")
+
+
+def masked(checksum: int) -> int:
+    """A CRC-32C as TensorFlow's files hold it, checkpoints too."""
+    return ((checksum >> 15 | checksum << 17) + _MASK_DELTA) & 0xFFFFFFFF

@@ -180,6 +180,27 @@ def test_a_damaged_checkpoint_is_named(tmp_path, damage):
         checkpoint_rows.tensors(str(tmp_path / "model.ckpt-1"))
 
 
+def test_a_changed_byte_of_a_checkpoint_is_noticed(tmp_path):
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        variable = tf.compat.v1.get_variable("a", initializer=np.arange(50, dtype=np.float32), use_resource=True)
+        session.run(variable.initializer)
+        path = tf.compat.v1.train.Saver([variable]).save(session, str(tmp_path / "model.ckpt"), write_meta_graph=False)
+    for file in (tmp_path / "model.ckpt.index", tmp_path / "model.ckpt.data-00000-of-00001"):
+        whole, noticed = file.read_bytes(), []
+        for place in range(0, len(whole), 7):
+            file.write_bytes(whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :])
+            try:
+                np.testing.assert_array_equal(checkpoint_rows.tensors(path)["a"].whole(), np.arange(50))
+            except checkpoint_rows.CheckpointError as error:
+                assert file.name in str(error)
+                noticed.append(file.name)
+        file.write_bytes(whole)
+        # The index has an empty block and padding, which nobody reads.
+        read = len(whole) if ".data-" in file.name else len(whole) - 60
+        assert len(noticed) >= read // 7
+    assert len(checkpoint_rows.tensors(path)) == 1
+
+
 def test_carrying_a_table_takes_a_block_of_memory(tmp_path):
     """Beside the new table: NumPy's and Python's part of it; TensorFlow's is the variable itself."""
     rows, width = 400_000, 16
