@@ -1,12 +1,13 @@
-"""Late conversions: what a model learns from a log that was cut, with and without its young impressions.
+"""Late conversions: what a model learns from a log that was cut, and how to keep it from learning too low rates.
 
 python benchmarks/conversion_window.py --folder=DIR [--days=6] [--requests=1500] [--delay=1] [--window=3d] [--seeds=1,2]
 
-A simulated log of some days is cut at the end of the last one, when conversions come some days after their click. Three
+A simulated log of some days is cut at the end of the last one, when conversions come some days after their click. Four
 models are trained: on what the log shows then (open), without the impressions whose window was still open
-(--hold_back), and on all conversions within the window, as nobody could (known). Each scores the day after, and the
-judge holds its scores against the truth: calibration is the mean pCVR of clicks over their true rate. Finished commands
-are kept.
+(--hold_back), with open clicks weighed (--weigh_open_clicks), and on all conversions within the window, as nobody
+could (known). Each scores the day after, and the judge holds its scores against the truth: calibration is the mean
+pCVR of clicks, or pCTCVR of all impressions, over the true rate of conversions, those behind the window included.
+Finished commands are kept.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from pipeline import RECIPE, REPOSITORY, mean_and_spread
 
 from features import names
 
-FIGURES = ("cvr_calibration", "cvr_bias_all", "ctr_calibration", "cvr_auc", "ctr_auc")
+FIGURES = ("cvr_calibration", "ctcvr_calibration", "cvr_auc_would_convert_all", "cvr_auc", "ctcvr_auc", "ctr_auc")
 
 
 def once(out: str, module: str, *flags: str) -> str:
@@ -65,6 +66,7 @@ def judge(folder: str, seed: str, arguments: argparse.Namespace) -> dict[str, di
     for name, flags in {
         "open": cut,
         "held back": (*cut, f"--hold_back={arguments.window}"),
+        "weighed": (*cut, "--weigh_open_clicks"),
         "known": cut[:1],
     }.items():
         data, model, after, scores = (os.path.join(folder, f"{kind}_{name}".replace(" ", "_")) for kind in "dmas")

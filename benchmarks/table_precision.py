@@ -3,7 +3,8 @@
 python benchmarks/table_precision.py --folder=DIR [--requests=2000] [--ids=4500000] [--runs=3]
 
 The model of the AUCs is trained by the recommended recipe on a simulated log, exported twice, and each version scores
-the raw rows of the test split through its signature; the large one is serving_model's, weights as initialized.
+the raw rows of the test split through its signature; the large one is serving_model's, weights as initialized. What is
+finished is kept.
 """
 
 from __future__ import annotations
@@ -45,12 +46,28 @@ def trained(folder: str, requests: int) -> tuple[str, str, str]:
         run("simulate", f"--output_dir={log}", *size)
     if not os.path.exists(data):
         run("preprocess", f"--input_dir={log}", f"--output_dir={data}", "--min_count=5")
-    run("trainer", "--task_type=train", f"--data_dir={data}", f"--model_dir={model}", RECIPE)
+    if not os.path.exists(model):
+        run("trainer", "--task_type=train", f"--data_dir={data}", f"--model_dir={model}.unfinished", RECIPE)
+        os.rename(f"{model}.unfinished", model)
     return log, data, model
 
 
-def judged(log: str, version: str, out: str) -> dict[str, float]:
-    """The judge's figures of a version that scores the raw rows of the log's test split."""
+def judged(folder: str, precision: str, requests: int) -> dict[str, float]:
+    """The judge's figures of an export of this precision."""
+    base = os.path.join(folder, precision)
+    figures = base + ".json"
+    if not os.path.exists(figures):
+        log, data, model = trained(folder, requests)
+        where = (f"--data_dir={data}", f"--model_dir={model}", f"--export_dir={base}")
+        run("trainer", "--task_type=export", *where, f"--table_precision={precision}")
+        write_scores(log, os.path.join(base, str(saved_model_files.versions(base)[-1])), base + ".csv")
+        run("simulate.judge", f"--input_dir={log}", f"--predictions={base}.csv", f"--output={figures}")
+    with open(figures, encoding="utf-8") as file:
+        return json.load(file)
+
+
+def write_scores(log: str, version: str, out: str) -> None:
+    """Scores of a version that is given the raw rows of the log's test split, as CSV."""
     from serving import trial
 
     schema = schema_file.load(names.ALICCP)
@@ -60,10 +77,6 @@ def judged(log: str, version: str, out: str) -> dict[str, float]:
         for request in raw_requests.read(log, names.TEST, schema, names.ALICCP):
             (scores,) = itertools.islice(loaded.scores_by_signature(request), 1)
             writer.writerows(zip(request.sample_ids, *(scores[name].tolist() for name in names.SCORES), strict=True))
-    figures = out + ".json"
-    run("simulate.judge", f"--input_dir={log}", f"--predictions={out}", f"--output={figures}")
-    with open(figures, encoding="utf-8") as file:
-        return json.load(file)
 
 
 def load_once(path: str) -> None:
@@ -112,13 +125,8 @@ def main() -> None:
     if arguments.load:
         load_once(arguments.load)
         return
-    log, data, model = trained(arguments.folder, arguments.requests)
     for precision in TABLE_PRECISIONS:
-        base = os.path.join(arguments.folder, precision)
-        where = (f"--data_dir={data}", f"--model_dir={model}", f"--export_dir={base}")
-        run("trainer", "--task_type=export", *where, f"--table_precision={precision}")
-        version = os.path.join(base, str(saved_model_files.versions(base)[-1]))
-        figures = judged(log, version, base + ".csv")
+        figures = judged(arguments.folder, precision, arguments.requests)
         print(f"{precision}: " + ", ".join(f"{name} {figures[name]:.5f}" for name in AUCS), flush=True)
     for precision, path in large_versions(os.path.join(arguments.folder, "large"), arguments.ids).items():
         print(f"{precision}, {arguments.ids:,} ids: {loading(path, arguments.runs)}", flush=True)

@@ -12,7 +12,9 @@ CLICK = "click"
 CONVERSION = "conversion"
 SAMPLE_WEIGHT = "sample_weight"
 SAMPLE_USER = "sample_user"
-LABELS = (CLICK, CONVERSION, SAMPLE_WEIGHT)
+# Of a click whose window is still open, the share of its window's conversions that a log shows at its age; else 1.
+KNOWN_SHARE = "known_share"
+LABELS = (CLICK, CONVERSION, SAMPLE_WEIGHT, KNOWN_SHARE)
 RESERVED_KEYS = frozenset({SAMPLE_ID, SAMPLE_USER, *LABELS})
 
 # Names of a model's scores, wherever they leave it.

@@ -10,6 +10,7 @@ A record is a `tf.train.Example` of one request:
     F                             impression number or vector     float [n * size]
     sample_id, click, conversion                                  int64 [n]
     sample_weight, sample_user    where the log has them          float [n], int64 [n]
+    known_share                   where it has conversion times   float [n]
 """
 
 from __future__ import annotations
@@ -40,10 +41,13 @@ def record_spec(schema: Schema) -> Spec:
 
 
 def label_spec(schema: Schema | None = None) -> Spec:
-    """Spec of click and conversion, int64, and of a log's weights, float32: ragged `[requests, (impressions)]`."""
+    """Spec of click and conversion, int64, and of what a log has beside them, float32 (`Columns.label_floats`).
+
+    Parsed, each is ragged `[requests, (impressions)]`.
+    """
     spec: Spec = {name: _ragged(name, tf.int64) for name in (names.CLICK, names.CONVERSION)}
-    has_weight = schema is not None and schema.columns.weight
-    return spec | ({names.SAMPLE_WEIGHT: _ragged(names.SAMPLE_WEIGHT, tf.float32)} if has_weight else {})
+    floats = schema.columns.label_floats if schema is not None else ()
+    return spec | {name: _ragged(name, tf.float32) for name in floats}
 
 
 def sample_id_spec() -> Spec:

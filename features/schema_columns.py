@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 
+from features import names
 from features.schema_error import SchemaError
 
 # How a log spells the two values of a label where the schema does not say.
@@ -69,6 +70,12 @@ class Columns:
     def outcomes(self) -> tuple[str, ...]:
         """The columns that tell what happened after the impression, and when: no field may read them."""
         return (*self.labels, *filter(None, (self.click_time, self.conversion_time)))
+
+    @property
+    def label_floats(self) -> tuple[str, ...]:
+        """Keys of the numbers that a record has beside the labels of each impression."""
+        has = {names.SAMPLE_WEIGHT: self.weight, names.KNOWN_SHARE: self.conversion_time}
+        return tuple(key for key, column in has.items() if column)
 
     def named(self) -> list[str]:
         """The columns that there are, each once."""

@@ -73,6 +73,8 @@ def model_fn(
         return tf_estimator.EstimatorSpec(mode, predictions=_predictions(features, net, params))
     known_labels = _labels(labels or {})
     truth = known_labels._replace(conversion=known_labels.click * known_labels.conversion)
+    if training:
+        truth = truth.expected(net.logits.cvr)
     floor = propensity.floor(truth.click, settings, training)
     known = propensity.known(features, settings) if training else None
     scored = terms.Scored(truth, net.logits, floor.value, settings, net.requests, known)
@@ -117,8 +119,10 @@ def _predictions(features: Features, net: Network, params: Params) -> dict[str, 
 
 
 def _labels(labels: dict[str, tf.RaggedTensor]) -> losses.Labels:
-    """The labels, and the weight where the log has one. A conversion may be known without a click."""
-    return losses.Labels(*(tf.cast(labels[name].values, tf.float32) for name in names.LABELS if name in labels))
+    """The labels, and what the log has beside them. A conversion may be known without a click."""
+    keys = {names.SAMPLE_WEIGHT: "weight"}
+    found = {keys.get(name, name): tf.cast(labels[name].values, tf.float32) for name in names.LABELS if name in labels}
+    return losses.Labels(**found)
 
 
 def _summarize(parts: dict[str, tf.Tensor], diagnostics: dict[str, tf.Tensor], scores: dict[str, tf.Tensor]) -> None:

@@ -50,12 +50,29 @@ class Logits(NamedTuple):
 class Labels(NamedTuple):
     """Labels of impressions: float32 [n], 0 or 1; a conversion is one of a click.
 
-    `weight` is what each impression counts for, float32 [n]; None: all count once.
+    `weight` is what each impression counts for, float32 [n]; None: all count once. `known_share` is, of clicks whose
+    conversion may still come, the share of conversions that would have come already, float32 [n]; None: all are known.
     """
 
     click: tf.Tensor
     conversion: tf.Tensor
     weight: tf.Tensor | None = None
+    known_share: tf.Tensor | None = None
+
+    def expected(self, cvr: tf.Tensor) -> Labels:
+        """Labels of training: a click without conversion so far counts as both, as one that converts by its chance.
+
+        P(r = 1 | none so far) = sigmoid(b + log(1 - F)) with F the share that is known; its b is a constant. Whatever
+        is linear in the label has the expectation, and so the gradient, that it has with all conversions known
+        (docs/models.md). Nothing is divided by F, so no weight is large where F is small.
+
+        Args:
+            cvr: logits b of the conversion: [n].
+        """
+        if self.known_share is None:
+            return self
+        still_to_come = tf.sigmoid(tf.stop_gradient(cvr) + tf.math.log1p(-self.known_share))
+        return self._replace(conversion=self.conversion + self.click * (1.0 - self.conversion) * still_to_come)
 
 
 def log_sigmoid(logits: tf.Tensor) -> tf.Tensor:

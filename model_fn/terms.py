@@ -193,8 +193,12 @@ def _teacher(scored: Scored) -> tf.Tensor:
 
 
 def _taught_clicked(scored: Scored) -> tf.Tensor:
-    """SNIPS on O of BCE(min(1, r + t), r^): soft labels of the teacher beside the hard ones (SIGIR 2024)."""
-    soft = tf.minimum(scored.labels.conversion + tf.sigmoid(scored.logits.more[TEACHER]), 1.0)
+    """SNIPS on O of BCE(min(1, r + t), r^): soft labels of the teacher beside the hard ones (SIGIR 2024).
+
+    Written so that it is linear in r, which may be a chance (`losses.Labels.expected`).
+    """
+    conversion = scored.labels.conversion
+    soft = conversion + (1.0 - conversion) * tf.sigmoid(scored.logits.more[TEACHER])
     return scored.weighted(scored.clicked_weights, cross_entropy(soft, scored.logits.cvr), SELF)
 
 

@@ -128,6 +128,12 @@ flags.DEFINE_string(
     _DEFAULTS["hold_back"],
     "With --log_cut: leave out the impressions of so long before it, such as 2d, whose conversions are still to come.",
 )
+flags.DEFINE_bool(
+    "weigh_open_clicks",
+    _DEFAULTS["weigh_open_clicks"],
+    "With --log_cut: a click without conversion whose window is still open counts in training as one that will convert "
+    "and as one that will not, each by its chance, which follows from its age and how soon conversions come.",
+)
 flags.DEFINE_integer("seed", _DEFAULTS["seed"], "Of the random order of requests. Equal seeds give equal files.")
 flags.DEFINE_integer(
     "shards", _DEFAULTS["shards"], "Record files of the largest split. 0: one for each 32 MiB of log, at least 8."

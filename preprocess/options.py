@@ -63,6 +63,7 @@ class Options:
         conversion_window: length of time (7d, 36h) from a click to the last conversion that counts; empty: all do.
         log_cut: date or time (ISO 8601, UTC) at which the log was written: later conversions cannot be in it.
         hold_back: length of time before the cut whose impressions are left out, for a later run to use.
+        weigh_open_clicks: whether records tell how much of the window's conversions each open click can have shown.
         seed: of the order of the requests.
         shards: record files of the largest split; 0: one for each 32 MiB of raw log, at least 8.
         block_size: bytes of input that are parsed at a time.
@@ -98,6 +99,7 @@ class Options:
     conversion_window: str = ""
     log_cut: str = ""
     hold_back: str = ""
+    weigh_open_clicks: bool = False
     seed: int = 0
     shards: int = 0
     block_size: int = 24 * MIB
@@ -157,7 +159,8 @@ class Options:
         fits = not self.log_cut or moments.is_one(self.log_cut)
         self._require("log_cut", fits, "a date or time such as 2026-01-07 or 2026-01-07T04:00")
         self._require("log_cut", not self.log_cut or bool(self.conversion_window), "with --conversion_window only")
-        self._require("hold_back", not self.hold_back or bool(self.log_cut), "with --log_cut only")
+        for name in ("hold_back", "weigh_open_clicks"):
+            self._require(name, not getattr(self, name) or bool(self.log_cut), "with --log_cut only")
 
     @property
     def window(self) -> Window:
@@ -166,6 +169,7 @@ class Options:
             durations.seconds(self.conversion_window) if self.conversion_window else None,
             moments.of_text(self.log_cut) if self.log_cut else None,
             durations.seconds(self.hold_back),
+            self.weigh_open_clicks,
         )
 
     def _check_days(self) -> None:

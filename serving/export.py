@@ -231,13 +231,17 @@ def _restore(session: tf.compat.v1.Session, checkpoint_path: str) -> None:
 
 
 def _load_rounded(session: tf.compat.v1.Session, variable: tf.Variable, values: np.ndarray, path: str) -> None:
-    rounded = values.astype(variable.dtype.base_dtype.as_numpy_dtype)
-    if not np.all(np.isfinite(rounded)):
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is told below
+        rounded = values.astype(variable.dtype.base_dtype.as_numpy_dtype)
+    too_large = np.argwhere(~np.isfinite(rounded))
+    if len(too_large):
+        place = tuple(too_large[0])
         raise ExportError(
-            f"{path}: {variable.op.name} holds {np.max(np.abs(values)):g}, more than "
-            f"--table_precision={variable.dtype.base_dtype.name} can tell; export it as {FLOAT32}"
+            f"{path}: {variable.op.name} holds {values[place]:g} in row {place[0]}, and {len(too_large)} values in all "
+            f"that are more than --table_precision={variable.dtype.base_dtype.name} can tell; export it as {FLOAT32}"
         )
-    variable.load(rounded, session)
+    # Through the initializer, which is there: an op of its own would travel in every export.
+    session.run(variable.initializer, {variable.initializer.inputs[1]: rounded})
 
 
 def _write_extra_files(directory: str, vocabulary_dir: str, hyperparameters: Hyperparameters) -> None:

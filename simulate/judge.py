@@ -156,6 +156,7 @@ def judge(judged: Judged) -> dict[str, Any]:
         "cvr_calibration": float(judged.pcvr[clicked].mean() / judged.true_cvr[clicked].mean())
         if clicked.any()
         else None,
+        "ctcvr_calibration": float(judged.pctcvr.mean() / (judged.true_ctr * judged.true_cvr).mean()),
         "cvr_deciles": _deciles(judged),
     }
     return figures | _aucs(judged, clicked) | _weighted_clicks(judged)

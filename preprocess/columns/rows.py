@@ -24,6 +24,8 @@ WEIGHT = names.SAMPLE_WEIGHT
 USER = names.SAMPLE_USER
 # Seconds since 1970, where the schema names a time; only until rows have a partition.
 TIME = "time"
+# Seconds from the click to the cut of clicks whose window is open, else infinite; only until rows are joined.
+AGE = "age"
 # Two halves of a digest of a row's context cells; only in logs that repeat the context in each row.
 DIGEST_HIGH = "digest_high"
 DIGEST_LOW = "digest_low"
@@ -31,8 +33,8 @@ DIGEST_LOW = "digest_low"
 
 def label_names(schema: Schema) -> list[str]:
     """The columns of an impression that its record holds as they are."""
-    has = {WEIGHT: schema.columns.weight, USER: schema.columns.user}
-    return [SAMPLE_ID, CLICK, CONVERSION, *(name for name, column in has.items() if column)]
+    users = (USER,) if schema.columns.user else ()
+    return [SAMPLE_ID, CLICK, CONVERSION, *schema.columns.label_floats, *users]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,6 +168,7 @@ def empty() -> Rows:
     columns: Arrays = {name: np.empty(0, np.int64) for name in (PLACE, SAMPLE_ID, DIGEST_HIGH, DIGEST_LOW)}
     columns |= {ORDER_KEY: np.empty(0, np.uint64), CLICK: np.empty(0, np.uint8), CONVERSION: np.empty(0, np.uint8)}
     columns |= {WEIGHT: np.empty(0, np.float32), USER: np.empty(0, np.int64)}
+    columns[AGE] = np.empty(0, np.float32)
     return Rows(
         columns=columns,
         request=pa.array([], pa.binary()),

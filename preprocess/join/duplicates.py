@@ -20,8 +20,10 @@ from preprocess.exchange import channels, mail, sample_ids
 from preprocess.exchange.mail import Inbox, Outbox
 from preprocess.job import Job
 from preprocess.join import key_ranges
-from preprocess.read import quantiles
+from preprocess.read import delays, quantiles
 from preprocess.read.block_parser import ParsedBlock
+from preprocess.read.conversions import Window
+from preprocess.read.delays import KnownShares
 
 PARSED = "parsed.plan"
 
@@ -37,6 +39,7 @@ class ParsedLog:
         numbers: histogram of each number field's values in the train split.
         days: as of a block, ascending.
         conversions: as of a block.
+        known_shares: how much of a window's conversions clicks of an age have shown; with --weigh_open_clicks only.
     """
 
     read: int
@@ -45,12 +48,13 @@ class ParsedLog:
     numbers: dict[str, quantiles.Histogram]
     days: np.ndarray
     conversions: Counter[str]
+    known_shares: KnownShares | None
 
 
 def plan_search(job: Job, parsed: Sequence[list[ParsedBlock]]) -> list[int]:
     """Keeps what the blocks told. Tasks: parts of the sample ids by hash; none where no sample id can occur twice."""
     found = sorted((block for blocks in parsed for block in blocks), key=lambda block: (block.block, block.number))
-    job.save(PARSED, _together(found))
+    job.save(PARSED, _together(found, job.options.window))
     job.save(key_ranges.KEY_RANGES, key_ranges.cut([block.keys for block in found], job.partitions.key_ranges))
     scopes = {job.files[block.block.file_index].split for block in found}
     if not any(_may_repeat([b for b in found if job.files[b.block.file_index].split == scope]) for scope in scopes):
@@ -58,7 +62,7 @@ def plan_search(job: Job, parsed: Sequence[list[ParsedBlock]]) -> list[int]:
     return list(range(job.partitions.sample_id_parts))
 
 
-def _together(found: Sequence[ParsedBlock]) -> ParsedLog:
+def _together(found: Sequence[ParsedBlock], window: Window) -> ParsedLog:
     histograms: dict[str, list[quantiles.Histogram]] = {}
     for block in found:
         for name, histogram in block.numbers.items():
@@ -70,7 +74,14 @@ def _together(found: Sequence[ParsedBlock]) -> ParsedLog:
         numbers={name: quantiles.merge(parts) for name, parts in histograms.items()},
         days=_days_together([block.days for block in found]),
         conversions=sum((block.conversions for block in found), Counter()),
+        known_shares=_known_shares(found, window),
     )
+
+
+def _known_shares(found: Sequence[ParsedBlock], window: Window) -> KnownShares | None:
+    if not window.weigh_open or window.length is None:
+        return None
+    return delays.estimate(sum((block.delays for block in found), delays.nothing()), window.length)
 
 
 def _days_together(parts: Sequence[np.ndarray]) -> np.ndarray:

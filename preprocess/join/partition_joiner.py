@@ -54,6 +54,8 @@ class _PartitionJoiner:
         self._outbox = outbox
         self._counts = job.partitions.split_of(partition) == names.TRAIN and not job.options.vocabulary
         self._boundaries = boundaries(job)
+        parsed: ParsedLog = job.load(duplicates.PARSED)
+        self._shares = parsed.known_shares
         self._reasons: Counter[int] = Counter()
         self._samples = SampleCollector(job, partition)
         self._requests = 0
@@ -79,7 +81,7 @@ class _PartitionJoiner:
         self._requests += len(joined.sizes)
         self._without_context += int(joined.sizes[~joined.has_context].sum())
         self._unused_contexts += joined.unused_contexts
-        made = piece.make(joined, self._job.schema, self._boundaries)
+        made = piece.make(joined, self._job.schema, self._boundaries, self._shares)
         if self._counts:
             counting.send(counting.count(made, self._job.schema), self._job.load(KEY_RANGES), self._outbox)
         self._outbox.send(channels.PIECES, self._job.partitions.shard_of(self._partition), made.pack())

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from features import keys
+from features import keys, names
 from features.schema import ID, NUMBER, Field, Schema
 from preprocess.columns import ragged, rows
 from preprocess.columns.rows import Rows
 from preprocess.columns.segments import Arrays
 from preprocess.join.joined import Joined
+from preprocess.read.delays import KnownShares
 
 # A table of all ids up to the largest beats a hash table, as long as it stays small.
 _TABLE_LIMIT = 1 << 26
@@ -73,8 +74,10 @@ def unpack(arrays: Arrays, schema: Schema) -> Piece:
     return Piece(arrays["keys"], arrays["sizes"], arrays["has_context"], labels, columns)
 
 
-def make(joined: Joined, schema: Schema, boundaries: dict[str, tuple[float, ...]]) -> Piece:
-    """The piece of joined rows. Numbers become keys by the boundaries of their buckets."""
+def make(
+    joined: Joined, schema: Schema, boundaries: dict[str, tuple[float, ...]], shares: KnownShares | None = None
+) -> Piece:
+    """The piece of joined rows. Numbers become keys by the boundaries of their buckets, ages of open clicks shares."""
     sides = ((joined.contexts, schema.context_fields), (joined.impressions, schema.impression_fields))
     by_field = [_by_field(found, schema) for found, _ in sides]
     for columns, (_, fields) in zip(by_field, sides, strict=True):
@@ -88,7 +91,11 @@ def make(joined: Joined, schema: Schema, boundaries: dict[str, tuple[float, ...]
     }
     nothing = np.empty(0, np.float32)
     encoded |= {f.name: Column(c.lengths, _numbers(c.key), nothing) for c, f in chosen if f.is_dense}
-    labels = {name: joined.impressions.columns[name] for name in rows.label_names(schema)}
+    found = joined.impressions.columns
+    if rows.AGE in found:
+        age = found[rows.AGE]
+        found = found | {names.KNOWN_SHARE: shares.of(age) if shares else np.ones(len(age), np.float32)}
+    labels = {name: found[name] for name in rows.label_names(schema)}
     return Piece(distinct, joined.sizes, joined.has_context, labels, encoded)
 
 

@@ -39,6 +39,7 @@ class ParsedBlock:
         numbers: histogram of each number field's values in the train split.
         keys: some of its distinct keys, int64 [n].
         conversions: what the conversion window made of them.
+        delays: how soon conversions came, as `delays.count` gives it.
         days: a row for each day: its number since 1970, impressions, clicks, conversions and, where they have weights,
             the sums of those: float64 [days, 4 or 7]; none where the schema names no time.
     """
@@ -54,6 +55,7 @@ class ParsedBlock:
     keys: np.ndarray
     days: np.ndarray
     conversions: Counter[str]
+    delays: np.ndarray
 
 
 def parse_block(job: Job, block: Block, inbox: Inbox, outbox: Outbox) -> list[ParsedBlock]:
@@ -103,6 +105,7 @@ def _send(job: Job, block: Block, number: int, parsed: Parsed, outbox: Outbox) -
         keys=np.concatenate([np.empty(0, np.int64), *samples]),
         days=_by_day(parsed.impressions),
         conversions=parsed.conversions,
+        delays=parsed.delays,
     )
 
 

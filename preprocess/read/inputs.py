@@ -26,6 +26,7 @@ def find(options: Options, schema: Schema) -> tuple[list[InputFile], list[str]]:
     """
     if options.input_format == names.ALICCP:
         _check_ids_alone(options, schema)
+        _check_labels_alone(options, schema)
     files, not_read = log_files.find(options.input_dir, options.splits, options.input_format)
     _check_test_from(options, schema, files)
     _check_window(options, schema)
@@ -71,3 +72,13 @@ def _check_ids_alone(options: Options, schema: Schema) -> None:
             f"--schema={options.schema}: {', '.join(words)} not of type id; "
             f"--input_format={names.ALICCP} has ids alone, take {names.CSV} or {names.PARQUET}"
         )
+
+
+def _check_labels_alone(options: Options, schema: Schema) -> None:
+    """Rows of Ali-CCP's form have no columns beside click and conversion that a record could hold."""
+    for purpose in ("weight", "user", "conversion_time"):
+        if column := getattr(schema.columns, purpose):
+            raise InputError(
+                f"--schema={options.schema}: columns: {purpose}: {column}; --input_format={names.ALICCP} has no such "
+                f"column, leave it out or take {names.CSV} or {names.PARQUET}"
+            )

@@ -8,6 +8,7 @@ from collections import Counter
 import numpy as np
 
 from preprocess.columns.rows import Rejects, Rows
+from preprocess.read import delays
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,6 +22,7 @@ class Parsed:
         read: number of rows of the block, rejected ones included.
         unknown: number of features of each field that the schema does not have.
         conversions: what the conversion window made of them, by the names of `conversions`.
+        delays: how soon conversions came, as `delays.count` gives it.
         numbers: of each impression, by name of a number field whose quantiles are wanted: float32, NaN for none.
     """
 
@@ -31,3 +33,4 @@ class Parsed:
     unknown: Counter[str] = dataclasses.field(default_factory=Counter)
     numbers: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
     conversions: Counter[str] = dataclasses.field(default_factory=Counter)
+    delays: np.ndarray = dataclasses.field(default_factory=delays.nothing)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,7 +18,7 @@ from features.raw_log.table import RawTable
 from features.schema import ID, STANDARD, STRING, Field, Schema
 from preprocess.columns import ragged, rows
 from preprocess.columns.rows import Rejects, Rows
-from preprocess.read.conversions import EVERY_CONVERSION, HELD_BACK, Window
+from preprocess.read.conversions import EVERY_CONVERSION, HELD_BACK, Judged, Window
 from preprocess.read.parsed import Parsed
 
 # Tells the same value at two places of a list apart.
@@ -49,9 +50,9 @@ class _TableParser:
         rejects = Rejects(self._places[bad], *table.reason_and_column(self._table.defects[bad]))
         held_back = window.held_back(self._table)
         good = fine & ~held_back
-        conversion, conversions = window.judge(self._table, good)
-        conversions[HELD_BACK] += int((fine & held_back).sum())
-        request, columns = self._request(), {**self._labels(conversion), **self._digests()}
+        judged = window.judge(self._table, good)
+        conversions = judged.counts + Counter({HELD_BACK: int((fine & held_back).sum())})
+        request, columns = self._request(), {**self._labels(judged), **self._digests()}
         impressions = self._features(self._schema.impression_fields, len(self._places))
         impressions = dataclasses.replace(impressions, columns=columns, request=request)
         told_apart = [columns[name] for name in (rows.DIGEST_HIGH, rows.DIGEST_LOW)]
@@ -66,13 +67,23 @@ class _TableParser:
             for field in self._schema.fields
             if field.quantiles or field.scale == STANDARD
         }
-        return Parsed(contexts, impressions, rejects, len(self._places), numbers=numbers, conversions=+conversions)
+        return Parsed(
+            contexts,
+            impressions,
+            rejects,
+            len(self._places),
+            numbers=numbers,
+            conversions=conversions,
+            delays=judged.delays,
+        )
 
-    def _labels(self, conversion: np.ndarray) -> rows.Arrays:
+    def _labels(self, judged: Judged) -> rows.Arrays:
         found = self._table
         assert found.click is not None
         sample_id = self._places if found.sample_id is None else found.sample_id
-        labels = {rows.CLICK: found.click, rows.CONVERSION: conversion}
+        labels = {rows.CLICK: found.click, rows.CONVERSION: judged.conversion}
+        if self._schema.columns.conversion_time:
+            labels[rows.AGE] = judged.age
         if found.weight is not None:
             labels[rows.WEIGHT] = found.weight
         if found.user is not None:

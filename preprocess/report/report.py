@@ -24,6 +24,7 @@ from preprocess.join.duplicates import ParsedLog
 from preprocess.join.partition_joiner import JoinedPartition
 from preprocess.options import MIB, Options
 from preprocess.read import conversions
+from preprocess.read.delays import KnownShares
 from preprocess.report import report_page, verdict
 from preprocess.vocabulary_builder import CountedRange
 from preprocess.write import rejected_writer
@@ -32,6 +33,8 @@ from preprocess.write.shard_writer import WrittenShard
 TOTAL = "total"
 _UNKNOWN_TOLD = 100
 _FILES_TOLD = 10
+_SHARES_TOLD = (10, 25, 50, 75, 90, 95, 99)
+_HOUR = 3600
 # What is counted of labels, in this order.
 _COUNTED = ("impressions", rows.CLICK + "s", rows.CONVERSION + "s")
 WARNING = "WARNING: "
@@ -44,7 +47,8 @@ class Report:
     Attributes:
         input: files, bytes and rows read, and features of unknown fields by name.
         splits: by split: requests, impressions, clicks, conversions, records and bytes; `weighted`, where impressions
-            have weights: the sums of those of impressions, clicks and conversions.
+            have weights: the sums of those of impressions, clicks and conversions; `open_clicks`, where they are
+            weighed.
         rejected: rows by reason, of each reason that occurs.
         samples: a few rejected rows.
         vocabulary: ids in all, kept, min_count.
@@ -53,7 +57,8 @@ class Report:
         previous: what changed against the day before, and warnings (`generations.compare`).
         seconds: of the whole job so far, and of each step.
         days: impressions, clicks, conversions and rates by ISO date, where the schema names a time.
-        conversions: with --conversion_window: what was counted, and the share of clicks whose window was still open.
+        conversions: with --conversion_window: what was counted, and the share of clicks whose window was still open;
+            where those are weighed, the hours until shares of the window's conversions have come.
         faults: why nothing can be learnt of the output.
         warnings: what else is unlikely to be meant.
     """
@@ -110,10 +115,12 @@ def collect(job: Job, started: float) -> Report:
         previous=compare.compare(job, splits, fields),
         seconds=_seconds(job, started),
         days=_days(parsed.days),
-        conversions=_conversions(job.options, parsed.conversions),
+        conversions=_conversions(job.options, parsed),
     )
     return dataclasses.replace(
-        made, faults=verdict.faults(made.splits, job), warnings=verdict.warnings(made.splits, made.fields, job)
+        made,
+        faults=verdict.faults(made.splits, job),
+        warnings=verdict.warnings(made.splits, made.fields, made.conversions, job),
     )
 
 
@@ -129,15 +136,22 @@ def _days(counted: np.ndarray) -> dict[str, dict[str, Any]]:
     }
 
 
-def _conversions(options: Options, counted: Counter[str]) -> dict[str, Any]:
+def _conversions(options: Options, parsed: ParsedLog) -> dict[str, Any]:
     if not options.conversion_window:
         return {}
+    counted = parsed.conversions
     names_ = (conversions.CLICKS, conversions.OPEN, conversions.WAITING, conversions.LATE, conversions.AFTER_CUT)
     return {
         **{name: getattr(options, name) for name in ("conversion_window", "log_cut", "hold_back")},
         **{name: counted[name] for name in (*names_, conversions.HELD_BACK)},
         "open_share": counted[conversions.OPEN] / max(counted[conversions.CLICKS], 1),
+        **(_known_shares(parsed.known_shares) if parsed.known_shares else {}),
     }
+
+
+def _known_shares(found: KnownShares) -> dict[str, Any]:
+    hours = {f"{share}%": round(found.age(share / 100) / _HOUR, 3) for share in _SHARES_TOLD}
+    return {verdict.CLOSED_CONVERSIONS: found.closed, "hours_until_share": hours}
 
 
 def _rates(sums: Sequence[float]) -> dict[str, float]:
@@ -181,6 +195,7 @@ def _split(job: Job, split: str, joined: list[JoinedPartition], shards: list[Wri
     return {
         **{name: sum(getattr(shard, name) for shard in mine) for name in counted},
         **({"weighted": dict(zip(_COUNTED, weights, strict=True))} if job.schema.columns.weight else {}),
+        **({"open_clicks": sum(shard.open_clicks for shard in mine)} if job.options.weigh_open_clicks else {}),
         "files": len(mine),
         "impressions_without_context": sum(found.without_context for found in partitions),
         "contexts_without_impressions": sum(found.unused_contexts for found in partitions),
@@ -282,7 +297,16 @@ def describe_conversions(found: dict[str, Any]) -> str:
     return (
         f"{line}, {found[conversions.AFTER_CUT]:,} after {found['log_cut']}; of {found[conversions.CLICKS]:,} clicks "
         f"{found['open_share']:.1%} were still open then, {found[conversions.WAITING]:,} of them without conversion; "
-        f"{found[conversions.HELD_BACK]:,} impressions held back"
+        f"{found[conversions.HELD_BACK]:,} impressions held back" + _weighed(found)
+    )
+
+
+def _weighed(found: dict[str, Any]) -> str:
+    if verdict.CLOSED_CONVERSIONS not in found:
+        return ""
+    return (
+        f"; open clicks are weighed: of {found[verdict.CLOSED_CONVERSIONS]:,} conversions of closed windows and those "
+        f"of open ones, half come within {found['hours_until_share']['50%']:g} hours"
     )
 
 

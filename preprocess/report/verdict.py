@@ -7,8 +7,11 @@ from typing import Any
 
 from features import names
 from preprocess.job import Job
+from preprocess.read import delays
 
 _MANY_CLICKS = 0.5
+# Key of the report's `conversions`.
+CLOSED_CONVERSIONS = "conversions_of_closed_windows"
 
 Splits = Mapping[str, Mapping[str, Any]]
 
@@ -18,9 +21,11 @@ def faults(splits: Splits, job: Job) -> list[str]:
     return list(_faults(splits, job))
 
 
-def warnings(splits: Splits, fields: Mapping[str, Mapping[str, Any]], job: Job) -> list[str]:
+def warnings(
+    splits: Splits, fields: Mapping[str, Mapping[str, Any]], conversions: Mapping[str, Any], job: Job
+) -> list[str]:
     """What is unlikely to be meant, each with its remedy."""
-    return [*_label_warnings(splits), *_field_warnings(splits, fields, job)]
+    return [*_label_warnings(splits), *_field_warnings(splits, fields, job), *_weighing_warnings(splits, conversions)]
 
 
 def _faults(splits: Splits, job: Job) -> Iterator[str]:
@@ -90,3 +95,19 @@ def _field_warnings(splits: Splits, fields: Mapping[str, Mapping[str, Any]], job
                     f"not in the vocabulary (--min_count={job.options.min_count}: lower it, or leave the field out; "
                     "--warn_new_share)"
                 )
+
+
+def _weighing_warnings(splits: Splits, conversions: Mapping[str, Any]) -> Iterator[str]:
+    closed = conversions.get(CLOSED_CONVERSIONS)
+    if closed is not None and closed < delays.FEW_CLOSED:
+        yield (
+            f"--weigh_open_clicks rests on {closed:,} conversions of closed windows, so how late they come is hardly "
+            "known; give --input_dir more days"
+        )
+    for split, found in splits.items():
+        if split != names.TRAIN and found.get("open_clicks"):
+            yield (
+                f"split {split}: the window of {found['open_clicks']:,} of {found['clicks']:,} clicks is open; an "
+                "evaluation takes their labels as they are, so that good conversion rates look too high: evaluate on "
+                "a log whose windows are closed"
+            )

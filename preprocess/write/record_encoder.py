@@ -82,7 +82,7 @@ class RecordEncoder:
 
     def _label(self, key: str) -> pa.Array:
         values = self._piece.labels[key]
-        if key == names.SAMPLE_WEIGHT:
+        if key in self._schema.columns.label_floats:
             return example_encoder.float_entries(key, values, self._sizes)
         return example_encoder.int64_entries(key, values.astype(np.int64), self._sizes)
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 import storage
+from features import names
 from features.vocabulary import UNKNOWN, Vocabulary
 from preprocess.columns import rows
 from preprocess.exchange import channels, mail
@@ -52,6 +53,7 @@ class WrittenShard:
         clicks: number of clicks.
         conversions: number of conversions.
         weights: sums of the weights of impressions, clicks and conversions, float64 [3]; 0 where they have none.
+        open_clicks: clicks that are weighed, since their window is open.
         totals: of its fields.
     """
 
@@ -66,6 +68,7 @@ class WrittenShard:
     clicks: int
     conversions: int
     weights: np.ndarray
+    open_clicks: int
     totals: FieldTotals
 
 
@@ -88,6 +91,7 @@ class _ShardWriter:
         # requests, impressions, clicks, conversions
         self._labels = np.zeros(4, np.int64)
         self._weights = np.zeros(3)
+        self._open_clicks = 0
 
     def run(self) -> WrittenShard:
         path = self._job.shard_path(self._split, self._shard)
@@ -105,6 +109,7 @@ class _ShardWriter:
             clicks=clicks,
             conversions=conversions,
             weights=self._weights,
+            open_clicks=self._open_clicks,
             totals=self._totals,
         )
 
@@ -136,6 +141,8 @@ class _ShardWriter:
         if rows.WEIGHT in labels:
             weight = labels[rows.WEIGHT].astype(np.float64)
             self._weights += [weight.sum(), weight @ click, weight @ conversion]
+        if names.KNOWN_SHARE in labels:
+            self._open_clicks += int((labels[names.KNOWN_SHARE] < 1).sum())
         is_unknown = new_ids == UNKNOWN
         for index, field in enumerate(self._job.schema.fields):
             column = made.columns[field.name]

@@ -1,5 +1,7 @@
 """Losses against NumPy in float64, on rows small enough to work by hand."""
 
+import itertools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -126,6 +128,56 @@ def test_an_impression_of_weight_n_is_as_n_of_them(model, normalize):
         weighed = scored(model=model, propensity_normalize=normalize, label=labels()._replace(weight=weight))
         for name, term in terms.task_losses(weighed).items():
             np.testing.assert_allclose(term.numpy(), many[name], rtol=2e-6, err_msg=name)
+
+
+def expected_gradients(model, normalize):
+    """Of the whole loss by the logits of all towers, [3, 6], over all that three clicks can show: a function.
+
+    It takes the chance of each click to show a conversion, and the share of its conversions that is known.
+    """
+    settings = {"model": model, "propensity_normalize": normalize, "in_request_wgt": 0.5, "balance_wgt": 0.1}
+    fixed = [tf.constant(x, tf.float32) for x in (CTR, CVR, THIRD)]
+
+    @tf.function
+    def gradients(conversion, known_share):
+        logits = [tf.identity(one) for one in fixed]
+        label = losses.Labels(tf.constant(CLICK, tf.float32), conversion, known_share=known_share)
+        batch = scored(logits=logits, label=label.expected(logits[1]), **settings)
+        loss = terms.total_loss(terms.task_losses(batch), batch.settings)
+        return tf.stack(tf.gradients(loss, logits, unconnected_gradients=tf.UnconnectedGradients.ZERO))
+
+    def expected(chance, known_share):
+        found = 0
+        for shown in itertools.product((0.0, 1.0), repeat=3):
+            probability = np.prod([p if one else 1 - p for one, p in zip(shown, chance, strict=True)])
+            shares = np.append(known_share, [1.0, 1.0, 1.0])
+            made = gradients(*(tf.constant(x, tf.float32) for x in ([*shown, 0, 0, 0], shares)))
+            found += probability * made.numpy()
+        return found
+
+    return expected
+
+
+@pytest.mark.parametrize(
+    ("model", "normalize"), [*((model, "none") for model in TERMS_OF), ("escm2_ips", "self"), ("mrdr", "self")]
+)
+def test_open_clicks_teach_on_average_what_all_conversions_would(model, normalize):
+    p, share, everything = sigmoid(CVR[:3]), np.array([0.3, 1.0, 0.001]), np.ones(3)
+    expected = expected_gradients(model, normalize)
+    full = expected(p, everything)
+    np.testing.assert_allclose(expected(p * share, share), full, rtol=1e-4, atol=2e-6)
+    as_they_are = expected(p * share, everything)
+    assert np.abs(as_they_are - full).max() > 1e-2
+
+
+def test_open_clicks_are_bounded_and_closed_ones_as_they_are():
+    cvr = tf.constant([80.0, -80.0, 0.0, 80.0, 0.0, 0.0])
+    share = tf.constant([0.0, 0.0, 0.0, 1.0, 1.0, 0.5])
+    click, conversion = [1, 1, 1, 1, 1, 0], [0, 0, 1, 0, 0, 0]
+    found = labels(click, conversion)._replace(known_share=share).expected(cvr)
+    np.testing.assert_allclose(found.conversion, [1, 0, 1, 0, 0, 0], atol=1e-30)
+    without = labels()
+    assert without.expected(cvr) is without
 
 
 def test_where_nothing_weighs_anything_the_loss_is_zero():

@@ -514,6 +514,46 @@ def test_a_conversion_counts_within_its_window(tmp_path, input_format, settings,
     assert ("Conversion window" in page) == (told is not None)
 
 
+@pytest.mark.parametrize(("weigh", "share"), [(True, 0.25), (False, 1.0)])
+def test_records_tell_what_open_clicks_have_shown(tmp_path, weigh, share):
+    write(tmp_path, {"log.csv": bought()}, BOUGHT_AT)
+    window = {"conversion_window": "2d", "log_cut": "2026-01-05T12:00", "weigh_open_clicks": weigh}
+    found = run(tmp_path, compression="NONE", test_fraction=0.5, **window)
+    paths = glob.glob(str(tmp_path / "out" / "t*" / "part-*"))
+    records = [record for path in paths for record in read_records(path)]
+    keys = ("sample_id", "click", "known_share")
+    rows = sorted(row for record in records for row in zip(*(record[key] for key in keys), strict=True))
+    # Clicks of the 4th are 24 hours old; those of the 3rd are open for an instant more, and all of theirs has come.
+    assert [one for _, click, one in rows if click] == pytest.approx([1] * 6 + [share] * 3)
+    assert {one for _, click, one in rows if not click} == {1.0}
+    if weigh:
+        assert sum(split["open_clicks"] for split in found.splits.values()) == 3
+        assert found.conversions["conversions_of_closed_windows"] == 3
+        assert found.conversions["hours_until_share"]["50%"] == pytest.approx(40, abs=0.1)
+        open_in_test = found.splits["test"]["open_clicks"]
+        told = [line for line in found.warnings if "evaluate on a log whose windows are closed" in line]
+        assert len(told) == bool(open_in_test)
+        assert any("rests on 3 conversions of closed windows" in line for line in found.warnings)
+        assert "open clicks are weighed" in report.summary(found)
+
+
+@pytest.mark.parametrize("column", ["weight: w", "user: u", "click_time: c, conversion_time: t"])
+def test_the_form_of_aliccp_has_labels_alone(tmp_path, column):
+    write(
+        tmp_path,
+        {"sample_skeleton_train.csv": "", "common_features_train.csv": ""},
+        BOUGHT_AT.replace("time: at, click_time: clicked_at, conversion_time: bought_at", column),
+    )
+    with pytest.raises(ValueError, match="--input_format=aliccp has no such column"):
+        run(tmp_path, names.ALICCP)
+
+
+def test_how_late_conversions_come_must_be_known(tmp_path):
+    write(tmp_path, {"log.csv": bought()}, BOUGHT_AT)
+    with pytest.raises(ValueError, match="--weigh_open_clicks: no click of the log that converted is older than"):
+        run(tmp_path, conversion_window="30d", log_cut="2026-01-05", weigh_open_clicks=True)
+
+
 def test_a_conversion_is_not_before_its_click_nor_without_time(tmp_path):
     rows = "1,1,1,1,2026-01-01,2026-01-02,2026-01-01\n2,2,1,1,2026-01-01,2026-01-02,\n3,3,1,0,2026-01-01,soon,\n"
     write(tmp_path, {"log.csv": bought() + rows}, BOUGHT_AT)
@@ -529,6 +569,7 @@ def test_a_conversion_is_not_before_its_click_nor_without_time(tmp_path):
         ({"conversion_window": "7d", "log_cut": "soon"}, "--log_cut=soon: allowed is a date or time"),
         ({"log_cut": "2026-01-07"}, "--log_cut=2026-01-07: allowed is with --conversion_window only"),
         ({"conversion_window": "7d", "hold_back": "2d"}, "--hold_back=2d: allowed is with --log_cut only"),
+        ({"conversion_window": "7d", "weigh_open_clicks": True}, "--weigh_open_clicks=True: allowed is with --log_cut"),
         ({"conversion_window": "7d"}, "give it columns: {click_time: COLUMN, conversion_time: COLUMN}"),
     ],
 )

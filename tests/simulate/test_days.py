@@ -151,3 +151,25 @@ def test_the_window_sees_what_a_log_that_was_cut_would_hold(delayed, tmp_path):
     clicks = [row for row in shown if row["click_time"] >= 0]
     assert found.conversions["open_share"] > 0.9 and found.conversions["clicks"] >= len(clicks)
     assert found.conversions["held_back_impressions"] >= len(times) - len(shown)
+
+
+def test_how_soon_conversions_come_is_estimated_as_the_world_has_it(delayed, tmp_path):
+    folder, _ = delayed
+    for day in ("2026-01-01", "2026-01-02"):
+        tables.write(str(folder / day), str(tmp_path / day), names.PARQUET)
+    options = JobOptions(
+        ",".join(str(tmp_path / day) for day in ("2026-01-01", "2026-01-02")),
+        str(tmp_path / "out"),
+        names.PARQUET,
+        str(tmp_path / "2026-01-01" / names.SCHEMA_FILE),
+        keep_useless=True,
+        conversion_window="1d",
+        log_cut="2026-01-03",
+        weigh_open_clicks=True,
+    )
+    found = command.run(options, execute=file_steps.run_in_process)
+    assert found.conversions["conversions_of_closed_windows"] > 100
+    assert sum(split["open_clicks"] for split in found.splits.values()) == found.conversions["open_clicks"]
+    for share in (0.25, 0.5, 0.75):
+        hours = -1.5 * 24 * np.log1p(share * np.expm1(-1 / 1.5))
+        assert found.conversions["hours_until_share"][f"{share:.0%}"] == pytest.approx(hours, abs=1.5)
