@@ -57,9 +57,10 @@ def test_random_requests(model):
     [
         {"backbone": "dcn", "cross_rank": 3, "model": "dcmt"},
         {"attention": "history:item,queries:brand", "attention_length": 2, "model": "ddpo"},
+        {"backbone": "ple", "cvr_sees_ctr": True, "model": "escm2_dr"},
     ],
 )
-def test_crosses_attention_and_third_towers(tmp_path, changes):
+def test_crosses_attention_third_towers_and_a_tower_that_sees_another(tmp_path, changes):
     trained = make_trained(str(tmp_path / "trained"), make_vocabulary(SCHEMA), dataclasses.replace(SETTINGS, **changes))
     model = Reference(trained), Served(trained.export(str(tmp_path / "export")), SCHEMA)
     for raw in random_raw_requests(SCHEMA, 20, seed=5):
