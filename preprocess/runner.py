@@ -24,6 +24,7 @@ from apache_beam.options.pipeline_options import (
     _BeamArgumentParser,
 )
 from apache_beam.runners import create_runner
+from apache_beam.runners.portability.fn_api_runner import worker_handlers
 
 from preprocess import pipeline
 from preprocess.job import Job
@@ -163,6 +164,7 @@ def run(job: Job, options: PipelineOptions, through_engine: bool | None = None) 
     """
     # It warns of the end of a job server that has done its work.
     logging.getLogger("apache_beam.utils.subprocess_server").setLevel(logging.ERROR)
+    _flush_streams_by_size_alone()
     _refuse_silent_job_server(options)
     root = beam.Pipeline(options=options)
     pipeline.build(root, job, not is_local(options) if through_engine is None else through_engine)
@@ -173,6 +175,15 @@ def run(job: Job, options: PipelineOptions, through_engine: bool | None = None) 
         raise
     except (RuntimeError, OSError, ValueError) as error:
         _raise_plainly(error, options)
+
+
+def _flush_streams_by_size_alone() -> None:
+    """Keeps the local runner from losing elements.
+
+    Beam would flush each stream between it and its workers once a second as well, from another thread, with no lock
+    against the one that writes: what is written until the buffer is emptied is gone, or is cut within an element.
+    """
+    worker_handlers.DATA_BUFFER_TIME_LIMIT_MS = 0
 
 
 def _refuse_silent_job_server(options: PipelineOptions) -> None:

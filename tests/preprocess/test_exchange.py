@@ -4,6 +4,7 @@ import hashlib
 
 import apache_beam as beam
 import pytest
+from apache_beam.runners.worker import data_plane
 
 from features import names, schema_file
 from preprocess import command, file_steps, partition, pipeline, runner
@@ -56,6 +57,20 @@ def test_the_engines_shuffle_gives_the_same_bytes(log, whole, tmp_path):
     options = runner.beam_options([])
     found = run(log, tmp_path / "out", lambda job: runner.run(job, options, through_engine=True), block_size=50_000)
     assert found == whole
+
+
+def test_no_stream_between_workers_is_flushed_by_time(log, whole, tmp_path, monkeypatch):
+    """Beam's own does so beside the thread that writes, and what is written meanwhile is lost."""
+    limits, create = set(), data_plane.ClosableOutputStream.create
+
+    def noted(close, flush, limit):
+        limits.add(limit)
+        return create(close, flush, limit)
+
+    monkeypatch.setattr(data_plane.ClosableOutputStream, "create", noted)
+    options = runner.beam_options(["--direct_num_workers=2"])
+    assert run(log, tmp_path / "out", lambda job: runner.run(job, options)) == whole
+    assert limits == {0}
 
 
 @pytest.mark.parametrize("through_engine", [False, True])
