@@ -6,7 +6,7 @@ Each cluster is a chief, the workers, two parameter servers and an evaluator, ov
 alone. All train the same impressions once a pass. Then a worker, and a parameter server, is killed in the middle; it,
 and whoever ends because of it, is started again at once, as a cluster's scheduler does, until all have ended well.
 
-speed   impressions/s of all together, from the chief's lines: without start-up, evaluation and export
+speed   impressions/s of all together, each process by its own lines: without start-up, evaluation and export
 loss    of the test split after all passes: of CTR, and of CTCVR
 """
 
@@ -66,7 +66,7 @@ class Member:
         return "\n".join(line for _, line in self.lines)
 
     def steps(self) -> list[tuple[float, int]]:
-        """Time and global step of each line of progress."""
+        """Time and step, of those of this process, of each line of progress."""
         found = ((at, re.match(r"step ([\d,]+)", line)) for at, line in self.lines)
         return [(at, int(match[1].replace(",", ""))) for at, match in found if match]
 
@@ -159,6 +159,15 @@ def fresh(model: str) -> str:
     return model
 
 
+def of_one(member: Member) -> float:
+    """Impressions/s of one process; 0 of one that trains nothing."""
+    steps = member.steps()
+    if len(steps) < 2:
+        return 0.0
+    (begin, first), *_, (end, last) = steps
+    return (last - first) * BATCH / (end - begin)
+
+
 def measure(data: str, model: str, workers: int | None, epochs: int) -> None:
     """Trains and prints a row."""
     cluster = Cluster(data, fresh(model), workers, epochs)
@@ -166,10 +175,9 @@ def measure(data: str, model: str, workers: int | None, epochs: int) -> None:
     chief = cluster.members["chief 0"]
     if set(statuses.values()) != {0}:
         sys.exit(f"ended with {statuses}:\n{chief.text[-2000:]}")
-    (begin, first), *_, (end, last) = chief.steps()
     total = sum(trained(member.text) for member in cluster.members.values())
     title = "one process" if workers is None else f"chief and {workers} worker{'s' * (workers > 1)}"
-    speed = (last - first) * BATCH / (end - begin)
+    speed = sum(of_one(member) for member in cluster.members.values())
     print(f"{title}: {speed:,.0f} impressions/s, {total:,} trained, {losses(data, model)}", flush=True)
 
 
@@ -201,7 +209,8 @@ def main() -> None:
     model = os.path.join(arguments.folder, "model")
     for workers in (None, *(int(word) for word in arguments.workers.split(",") if word)):
         measure(data, model, workers, arguments.epochs)
-    steps = arguments.requests * 58 * arguments.epochs // BATCH
+    # In the middle of the chief's part, which is a third.
+    steps = arguments.requests * 58 * arguments.epochs // BATCH // 3
     for title in filter(None, arguments.kills.split(",")):
         interrupt(data, model, title, 2 * arguments.epochs, steps)
 
