@@ -1,6 +1,6 @@
-"""What ids are worth that came after the first day: the daily model and the frozen one of benchmarks.every_day.
+"""What ids are worth that came after the first day: the daily model and the frozen one of every_day.py.
 
-python -m benchmarks.new_ids --folder=DIR [--seeds=1,2] [--day=14]
+python benchmarks/new_ids.py --folder=DIR [--seeds=1,2] [--day=14]
 
 DIR is that of benchmarks.every_day. Both models of a day score the day after it, each with its own vocabulary, and AUCs
 are told for all of its impressions, and by how often their item is shown on that day. The simulated log tells each
@@ -13,8 +13,7 @@ import json
 import os
 
 import numpy as np
-
-from benchmarks.every_day import DAILY, FROZEN, ONE_THREAD, World, parsed
+from every_day import DAILY, FROZEN, ONE_THREAD, World, parsed
 
 ITEM = "205"
 UNKNOWN = -1
