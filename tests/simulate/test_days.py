@@ -128,21 +128,27 @@ def test_conversions_come_late(delayed, tmp_path):
         assert Log(str(tmp_path / "2026-01-01")).data(name) == Log(str(folder / "2026-01-01")).data(name)
 
 
-def test_the_window_sees_what_a_log_that_was_cut_would_hold(delayed, tmp_path):
-    folder, times = delayed
-    for day in ("2026-01-01", "2026-01-02"):
+def preprocessed(folder, tmp_path, **settings):
+    """The job's report on two days, as if their log had been written at the end of the second."""
+    days = ("2026-01-01", "2026-01-02")
+    for day in days:
         tables.write(str(folder / day), str(tmp_path / day), names.PARQUET)
-    cut, window = int(np.datetime64("2026-01-03", "s").astype(int)), 2 * 86400
     options = JobOptions(
-        ",".join(str(tmp_path / day) for day in ("2026-01-01", "2026-01-02")),
+        ",".join(str(tmp_path / day) for day in days),
         str(tmp_path / "out"),
         names.PARQUET,
-        str(tmp_path / "2026-01-01" / names.SCHEMA_FILE),
+        str(tmp_path / days[0] / names.SCHEMA_FILE),
         keep_useless=True,
-        conversion_window="2d",
         log_cut="2026-01-03",
+        **settings,
     )
-    found = command.run(options, execute=file_steps.run_in_process)
+    return command.run(options, execute=file_steps.run_in_process)
+
+
+def test_the_window_sees_what_a_log_that_was_cut_would_hold(delayed, tmp_path):
+    folder, times = delayed
+    cut, window = int(np.datetime64("2026-01-03", "s").astype(int)), 2 * 86400
+    found = preprocessed(folder, tmp_path, conversion_window="2d")
     shown = [row for row in times if row["time"] < cut]
     counts = [row for row in shown if 0 <= row["conversion_time"] < min(cut, row["click_time"] + window + 1)]
     assert found.rejected == {}
@@ -155,19 +161,7 @@ def test_the_window_sees_what_a_log_that_was_cut_would_hold(delayed, tmp_path):
 
 def test_how_soon_conversions_come_is_estimated_as_the_world_has_it(delayed, tmp_path):
     folder, _ = delayed
-    for day in ("2026-01-01", "2026-01-02"):
-        tables.write(str(folder / day), str(tmp_path / day), names.PARQUET)
-    options = JobOptions(
-        ",".join(str(tmp_path / day) for day in ("2026-01-01", "2026-01-02")),
-        str(tmp_path / "out"),
-        names.PARQUET,
-        str(tmp_path / "2026-01-01" / names.SCHEMA_FILE),
-        keep_useless=True,
-        conversion_window="1d",
-        log_cut="2026-01-03",
-        weigh_open_clicks=True,
-    )
-    found = command.run(options, execute=file_steps.run_in_process)
+    found = preprocessed(folder, tmp_path, conversion_window="1d", weigh_open_clicks=True)
     assert found.conversions["conversions_of_closed_windows"] > 100
     assert sum(split["open_clicks"] for split in found.splits.values()) == found.conversions["open_clicks"]
     for share in (0.25, 0.5, 0.75):
