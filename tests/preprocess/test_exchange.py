@@ -53,14 +53,8 @@ def test_regrouped_files_give_the_same_bytes(log, whole, tmp_path, monkeypatch):
     assert run(log, tmp_path / "out", file_steps.run_in_process, block_size=50_000) == whole
 
 
-def test_the_engines_shuffle_gives_the_same_bytes(log, whole, tmp_path):
-    options = runner.beam_options([])
-    found = run(log, tmp_path / "out", lambda job: runner.run(job, options, through_engine=True), block_size=50_000)
-    assert found == whole
-
-
-def test_no_stream_between_workers_is_flushed_by_time(log, whole, tmp_path, monkeypatch):
-    """Beam's own does so beside the thread that writes, and what is written meanwhile is lost."""
+def test_the_engines_shuffle_gives_the_same_bytes_and_flushes_no_stream_by_time(log, whole, tmp_path, monkeypatch):
+    """Beam's own timer flushes beside the thread that writes, and what is written meanwhile is lost."""
     limits, create = set(), data_plane.ClosableOutputStream.create
 
     def noted(close, flush, limit):
@@ -69,8 +63,8 @@ def test_no_stream_between_workers_is_flushed_by_time(log, whole, tmp_path, monk
 
     monkeypatch.setattr(data_plane.ClosableOutputStream, "create", noted)
     options = runner.beam_options(["--direct_num_workers=2"])
-    assert run(log, tmp_path / "out", lambda job: runner.run(job, options)) == whole
-    assert limits == {0}
+    found = run(log, tmp_path / "out", lambda job: runner.run(job, options, through_engine=True), block_size=50_000)
+    assert found == whole and limits == {0}
 
 
 @pytest.mark.parametrize("through_engine", [False, True])
