@@ -1,8 +1,8 @@
 """A model every day against its alternatives, each on the day after it: AUC, calibration, and the CPU time of a day.
 
-python -m benchmarks.every_day --folder=DIR [--days=14] [--requests=5600] [--seeds=1,2,3] [--compared=4,7,10,14]
-python -m benchmarks.every_day --folder=DIR --report_only [--picture=FILE.png]
-python -m benchmarks.every_day --folder=DIR --timed=14 --seeds=1
+python benchmarks/every_day.py --folder=DIR [--days=14] [--requests=5600] [--seeds=1,2,3] [--compared=4,7,10,14]
+python benchmarks/every_day.py --folder=DIR --report_only [--picture=FILE.png]
+python benchmarks/every_day.py --folder=DIR --timed=14 --seeds=1
 
 daily      ids and optimizer state go on (--previous_vocabulary, --continue_from)
 day alone  from nothing on the day
@@ -22,49 +22,25 @@ loaded Beam and TensorFlow: what that takes is paid once by a run, whatever the 
 
 import argparse
 import json
-import multiprocessing
 import os
 import resource
-import runpy
 import shutil
 import subprocess
 import sys
 import tempfile
+
+import pipeline
 
 METRICS = ("ctr_auc", "cvr_auc", "ctcvr_auc", "ctr_calibration", "ctcvr_calibration")
 DAILY, ALONE, ALL, FROZEN, WARM = METHODS = ("daily", "day alone", "all days", "frozen", "warm")
 TRAIN = ["--flagfile=configs/recommended.flags", "--embedding_size=8", "--deep_layers=64,32"]
 ONE_THREAD = ["--num_threads=1"]
 ONE_WORKER = ["--direct_num_workers=1", "--direct_running_mode=in_memory"]
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-
-
-FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["daily.loaded"])
 
 
 def forked(*command):
-    """Runs a command in a fork of a process that has loaded Beam and TensorFlow; CPU seconds of it."""
-    receive, send = FORKS.Pipe(duplex=False)
-    process = FORKS.Process(target=_in_fork, args=(command, send))
-    process.start()
-    send.close()
-    process.join()
-    if process.exitcode:
-        sys.exit(f"every_day: {' '.join(command)} ended with status {process.exitcode}")
-    return receive.recv()
-
-
-def _in_fork(command, send):
-    quiet = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(quiet, 1)
-    os.chdir(ROOT)
-    sys.argv = list(command)
-    try:
-        runpy.run_module(command[0], run_name="__main__", alter_sys=True)
-    finally:
-        used = resource.getrusage(resource.RUSAGE_SELF)
-        send.send(used.ru_utime + used.ru_stime)
+    """CPU seconds of a command."""
+    return pipeline.run_forked(*command).cpu_seconds
 
 
 class World:
@@ -236,7 +212,9 @@ def print_times(world, number):
 def loading():
     """CPU seconds of a process that loads what the steps fork from."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([sys.executable, "-c", "import daily.loaded"], cwd=ROOT, check=True, stderr=subprocess.DEVNULL)
+    subprocess.run(
+        [sys.executable, "-c", "import daily.loaded"], cwd=pipeline.REPOSITORY, check=True, stderr=subprocess.DEVNULL
+    )
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 

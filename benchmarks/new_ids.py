@@ -2,7 +2,7 @@
 
 python benchmarks/new_ids.py --folder=DIR [--seeds=1,2] [--day=14]
 
-DIR is that of benchmarks.every_day. Both models of a day score the day after it, each with its own vocabulary, and AUCs
+DIR is that of every_day.py. Both models of a day score the day after it, each with its own vocabulary, and AUCs
 are told for all of its impressions, and by how often their item is shown on that day. The simulated log tells each
 impression's true probabilities, so AUCs are what they are on average over all draws of clicks and conversions: few rows
 do not make them uncertain. Beside them is what the truth itself reaches.
