@@ -1,18 +1,20 @@
 """Training on a GPU: speed by batch size, what the input pipeline leaves of it, and the same losses as on the CPU.
 
-python benchmarks/gpu_training.py --folder=DIR                   makes its data, trains, prints; three minutes
+python benchmarks/gpu_training.py --folder=DIR                   makes its data, trains, prints; some six minutes
 python benchmarks/gpu_training.py --folder=DIR --prepare         makes the data in DIR/data and ends
 python benchmarks/gpu_training.py --folder=DIR --data_dir=OUT    takes data that are there
 
 Only --prepare runs the preprocess job, so that the machine with the GPU needs neither Beam nor pyarrow. Each training
 is the command `python -m trainer` with the recommended recipe, in a process of its own. The lines:
 
-losses    a model is trained for one step on the CPU, and goes on from that checkpoint for 200 steps, once on the CPU
-          and once on the GPU, on the same batches without TensorFloat-32; the largest difference between the losses.
+losses    for the recipe and each of its variations (--variations): a model is trained for one step on the CPU, and goes
+          on from that checkpoint for 200 steps, once on the CPU and once on the GPU, on the same batches without
+          TensorFloat-32; the largest difference between the losses.
           Adagrad's accumulators begin at 0.1 here: with the recipe's 1e-7 a row's first step is full size whatever its
           gradient, so that the last digit of a gradient near zero decides about the sign of a step, on any device
 speed     impressions/s (median of the lines that training prints), on the GPU with the table there, with the table in
           the host's memory, and on the CPU; the GPU's utilization and memory meanwhile, by nvidia-smi
+costs     of each variation, impressions/s on the GPU at the second batch size, beside the recipe's, in turn
 input     impressions/s of the input pipeline alone, and the training's part of that: near 1, the GPU waits for it
 """
 
@@ -38,6 +40,17 @@ RECIPE = "--flagfile=configs/recommended.flags"
 ON_CPU = {"CUDA_VISIBLE_DEVICES": "-1"}
 EXACT = {"NVIDIA_TF32_OVERRIDE": "0"}
 EQUAL = 1e-4
+PLAIN = "recipe"
+VARIATIONS = {
+    PLAIN: [],
+    "escm2_dr": ["--model=escm2_dr"],
+    "dcn": ["--backbone=dcn"],
+    "attention": ["--attention=109_14:206,110_14:207,127_14:216"],
+    "mmoe": ["--backbone=mmoe"],
+    "bfloat16": ["--precision=bfloat16"],
+    "wide": ["--deep_layers=1024,512,256"],
+    "wide, bfloat16": ["--deep_layers=1024,512,256", "--precision=bfloat16"],
+}
 
 
 class Smi:
@@ -89,9 +102,18 @@ def numbers_before(word: str, printed: str) -> list[float]:
     return [float(number.replace(",", "")) for number in re.findall(rf"([\d,]+) {word}", printed)]
 
 
-def losses(data: str, folder: str, steps: int) -> None:
-    """Prints how far the losses of CPU and GPU are from each other."""
-    flags = ["--num_threads=1", "--log_steps=1", "--initial_accumulator=0.1"]
+def losses(data: str, folder: str, steps: int, variations: list[str]) -> None:
+    """Prints how far the losses of CPU and GPU are from each other; all side by side, since nothing is timed here."""
+    # Rounded to 8 bits of mantissa, sums in another order are other numbers: there is nothing to compare.
+    exact = [name for name in variations if "bfloat16" not in name]
+    with futures.ThreadPoolExecutor(max(2, len(os.sched_getaffinity(0)) // 2)) as pool:
+        for line in pool.map(lambda name: losses_line(data, os.path.join(folder, name), steps, name), exact):
+            print(line, flush=True)
+
+
+def losses_line(data: str, folder: str, steps: int, variation: str) -> str:
+    """Of one variation."""
+    flags = ["--num_threads=1", "--log_steps=1", "--initial_accumulator=0.1", *VARIATIONS[variation]]
     begun = os.path.join(folder, "begun")
     run_trainer(data, begun, [*flags, "--max_steps=1"], ON_CPU)
 
@@ -101,16 +123,30 @@ def losses(data: str, folder: str, steps: int) -> None:
         printed = run_trainer(data, model, [*flags, f"--max_steps={steps + 1}"], environment)
         return [float(loss) for loss in re.findall(r"loss ([\d.]+)", printed)]
 
-    # Side by side: neither takes the other's device, and nothing is timed here.
+    shared = EXACT | {"TF_FORCE_GPU_ALLOW_GROWTH": "true"}
     with futures.ThreadPoolExecutor() as pool:
-        found = list(pool.map(losses_of, ("cpu", "gpu"), (ON_CPU, EXACT)))
+        found = list(pool.map(losses_of, ("cpu", "gpu"), (ON_CPU, shared)))
     apart = max(abs(a - b) for a, b in zip(*found, strict=True))
     verdict = "equal" if apart <= EQUAL else "NOT equal"
-    print(
-        f"losses of {len(found[0])} steps: first {found[0][0]:.5f}, last {found[0][-1]:.5f} (CPU) and "
-        f"{found[1][-1]:.5f} (GPU); largest difference {apart:.6f}: {verdict} to {EQUAL:g}",
-        flush=True,
+    return (
+        f"losses of {len(found[0])} steps, {variation}: first {found[0][0]:.5f}, last {found[0][-1]:.5f} (CPU) and "
+        f"{found[1][-1]:.5f} (GPU); largest difference {apart:.6f}: {verdict} to {EQUAL:g}"
     )
+
+
+def costs(data: str, folder: str, arguments: argparse.Namespace) -> None:
+    """Prints the speed of each variation, and its part of the recipe's, which is measured before and behind them."""
+    size = arguments.batch_sizes[min(1, len(arguments.batch_sizes) - 1)]
+
+    def found(name: str) -> float:
+        return speed(data, folder, size, arguments.impressions, VARIATIONS[name], cpu=False)[0]
+
+    before = found(PLAIN)
+    speeds_found = {name: found(name) for name in arguments.variations if name != PLAIN}
+    plain = statistics.mean([before, found(PLAIN)])
+    print(f"on the GPU, batch {size}: {PLAIN} {plain:,.0f} impressions/s", flush=True)
+    for name, one in speeds_found.items():
+        print(f"  {name:<16}{one:>12,.0f} impressions/s, {one / plain:.2f} of the recipe's", flush=True)
 
 
 def speed(data: str, folder: str, batch_size: int, impressions: int, flags: list[str], cpu: bool) -> tuple[float, str]:
@@ -206,6 +242,7 @@ def main() -> None:
     parser.add_argument("--batch_sizes", type=int, nargs="+", default=[1024, 4096, 8192])
     parser.add_argument("--impressions", type=int, default=1_500_000, help="of each training")
     parser.add_argument("--steps", type=int, default=200, help="whose losses are compared")
+    parser.add_argument("--variations", nargs="+", choices=VARIATIONS, default=list(VARIATIONS))
     parser.add_argument("--seconds", type=float, default=4, help="of each measurement of the input pipeline")
     arguments = parser.parse_args()
     folder = os.path.abspath(arguments.folder)
@@ -215,8 +252,9 @@ def main() -> None:
         return
     models = os.path.join(folder, f"models-{os.getpid()}")
     os.makedirs(models)
-    losses(data, models, arguments.steps)
+    losses(data, models, arguments.steps, arguments.variations)
     speeds(data, models, arguments)
+    costs(data, models, arguments)
     shutil.rmtree(models)
 
 
