@@ -1,6 +1,6 @@
 """Training on a GPU: speed by batch size, what the input pipeline leaves of it, and the same losses as on the CPU.
 
-python benchmarks/gpu_training.py --folder=DIR                   makes its data, trains, prints; some six minutes
+python benchmarks/gpu_training.py --folder=DIR                   makes its data, trains, prints; some ten minutes
 python benchmarks/gpu_training.py --folder=DIR --prepare         makes the data in DIR/data and ends
 python benchmarks/gpu_training.py --folder=DIR --data_dir=OUT    takes data that are there
 
@@ -8,8 +8,9 @@ Only --prepare runs the preprocess job, so that the machine with the GPU needs n
 is the command `python -m trainer` with the recommended recipe, in a process of its own. The lines:
 
 losses    for the recipe and each of its variations (--variations): a model is trained for one step on the CPU, and goes
-          on from that checkpoint for 200 steps, once on the CPU and once on the GPU, on the same batches without
-          TensorFloat-32; the largest difference between the losses.
+          on from that checkpoint for 200 steps on the same batches: on the CPU, on the GPU without TensorFloat-32, and
+          on the CPU without oneDNN. Each adds up in an order of its own, and training magnifies a last digit, so the
+          third is the ruler: after how many steps does a loss differ, and by how much at most.
           Adagrad's accumulators begin at 0.1 here: with the recipe's 1e-7 a row's first step is full size whatever its
           gradient, so that the last digit of a gradient near zero decides about the sign of a step, on any device
 speed     impressions/s (median of the lines that training prints), on the GPU with the table there, with the table in
@@ -39,7 +40,8 @@ RECIPE = "--flagfile=configs/recommended.flags"
 # No GPU is seen, or no matrix product is rounded to 10 bits.
 ON_CPU = {"CUDA_VISIBLE_DEVICES": "-1"}
 EXACT = {"NVIDIA_TF32_OVERRIDE": "0"}
-EQUAL = 1e-4
+OTHER_SUMS = ON_CPU | {"TF_ENABLE_ONEDNN_OPTS": "0"}
+EQUAL_STEPS, EQUAL = 20, 2e-5
 PLAIN = "recipe"
 VARIATIONS = {
     PLAIN: [],
@@ -123,15 +125,26 @@ def losses_line(data: str, folder: str, steps: int, variation: str) -> str:
         printed = run_trainer(data, model, [*flags, f"--max_steps={steps + 1}"], environment)
         return [float(loss) for loss in re.findall(r"loss ([\d.]+)", printed)]
 
-    shared = EXACT | {"TF_FORCE_GPU_ALLOW_GROWTH": "true"}
+    on_gpu = EXACT | {"TF_FORCE_GPU_ALLOW_GROWTH": "true"}
     with futures.ThreadPoolExecutor() as pool:
-        found = list(pool.map(losses_of, ("cpu", "gpu"), (ON_CPU, shared)))
-    apart = max(abs(a - b) for a, b in zip(*found, strict=True))
-    verdict = "equal" if apart <= EQUAL else "NOT equal"
+        cpu, gpu, ruler = pool.map(losses_of, ("cpu", "gpu", "ruler"), (ON_CPU, on_gpu, OTHER_SUMS))
+    verdict = "equal" if steps_alike(cpu, gpu) >= min(EQUAL_STEPS, len(cpu)) else "NOT equal"
     return (
-        f"losses of {len(found[0])} steps, {variation}: first {found[0][0]:.5f}, last {found[0][-1]:.5f} (CPU) and "
-        f"{found[1][-1]:.5f} (GPU); largest difference {apart:.6f}: {verdict} to {EQUAL:g}"
+        f"losses, {variation}: {verdict}; CPU and GPU the same for {steps_alike(cpu, gpu)} of {len(cpu)} steps, "
+        f"then at most {apart(cpu, gpu):.5f} apart; the CPU and itself without oneDNN for {steps_alike(cpu, ruler)}, "
+        f"at most {apart(cpu, ruler):.5f}"
     )
+
+
+def steps_alike(ours: list[float], others: list[float]) -> int:
+    """Steps until two losses differ by more than their last printed digit."""
+    differing = (step for step, (a, b) in enumerate(zip(ours, others, strict=True)) if abs(a - b) > EQUAL)
+    return next(differing, len(ours))
+
+
+def apart(ours: list[float], others: list[float]) -> float:
+    """Largest difference between the losses of two runs."""
+    return max(abs(a - b) for a, b in zip(ours, others, strict=True))
 
 
 def costs(data: str, folder: str, arguments: argparse.Namespace) -> None:
