@@ -70,6 +70,7 @@ class Field:
         point_zero: whether ids may be written as 12.0.
         vocabulary: fields that name the same one share ids and embedding rows; the field's own unless given.
         newest: where the newest entry of a history stands, `first` or `last`; empty: its order means nothing.
+        embedding_size: numbers of an id's row that count for the field; 0: as many as the model's rows have.
     """
 
     name: str
@@ -91,6 +92,7 @@ class Field:
     point_zero: bool = False
     vocabulary: str = ""
     newest: str = ""
+    embedding_size: int = 0
 
     def __post_init__(self) -> None:
         self._set("column", self.column or (self.columns[0] if self.columns else self.name))
@@ -195,6 +197,13 @@ class Field:
             yield f"newest {self.newest!r}: allowed are {', '.join(ENDS)}", "newest"
         if self.vocabulary != self.name and self.type not in (ID, STRING):
             yield f"vocabulary is for fields of type id or string, not {self.type}", "vocabulary"
+        if self.embedding_size and self.is_dense:
+            yield "embedding_size is for fields of ids; this one's numbers stay as they are", "embedding_size"
+        if self.embedding_size < 0:
+            yield (
+                f"embedding_size {self.embedding_size}: allowed is 1 up to the model's --embedding_size",
+                "embedding_size",
+            )
 
     def _number_problems(self) -> Iterator[tuple[str, str]]:
         if self.type != NUMBER:
@@ -297,6 +306,12 @@ class Schema:
                 yield (
                     f"vocabulary {field.vocabulary!r}: field {first.name} is of type {first.type}, field {field.name} "
                     f"of type {field.type}; fields that share one are of one type",
+                    "fields",
+                )
+            if first.embedding_size != field.embedding_size:
+                yield (
+                    f"vocabulary {field.vocabulary!r}: embedding_size is {first.embedding_size} of field {first.name} "
+                    f"and {field.embedding_size} of field {field.name}; fields that share one share its rows",
                     "fields",
                 )
 

@@ -13,8 +13,8 @@ import math
 
 import tensorflow as tf
 
-from features.schema import LAST, Schema
-from model_fn import lookup
+from features.schema import LAST, Field, Schema
+from model_fn import lookup, narrow, scopes
 from model_fn.hyperparameters import Hyperparameters, parse_attention
 from model_fn.lookup import Lookup
 from model_fn.representation import Requests
@@ -43,9 +43,7 @@ def attended(
     """
     fields = len(lookup.context_fields(schema))
     return [
-        _attend(
-            _History(found, rows, place, fields, schema.by_name[history].newest, settings), pooled[candidate], history
-        )
+        _attend(_History(found, rows, place, fields, schema.by_name[history], settings), pooled[candidate], history)
         for history, place, candidate in _pairs(schema, settings)
     ]
 
@@ -80,7 +78,7 @@ class _History:
     """
 
     def __init__(
-        self, found: Lookup, rows: tf.Tensor, place: int, fields: int, newest: str, settings: Hyperparameters
+        self, found: Lookup, rows: tf.Tensor, place: int, fields: int, field: Field, settings: Hyperparameters
     ) -> None:
         requests, size = found.requests, int(rows.shape[1])
         bags, row_of = found.cells[:, 0], found.cells[:, 1]
@@ -89,7 +87,7 @@ class _History:
         # Entries of a field come in the order of their requests, so a place is a distance from the first.
         counts = tf.math.unsorted_segment_sum(tf.ones_like(request), request, requests.count)
         at = tf.range(tf.shape(request)[0]) - tf.gather(tf.cumsum(counts, exclusive=True), request)
-        if newest == LAST:
+        if field.newest == LAST:
             at = tf.gather(counts, request) - 1 - at
         if settings.attention_length:
             kept = tf.where(at < settings.attention_length)[:, 0]
@@ -97,12 +95,12 @@ class _History:
         # One place at least: a softmax over none has no value.
         longest = tf.reduce_max(tf.concat([at, [0]], 0)) + 1
         cell, cells = request * longest + at, requests.count * longest
-        entries = tf.gather(rows, tf.gather(row_of, own))
+        entries = narrow.widened(tf.gather(rows, tf.gather(row_of, own)), field, settings)
         weights = tf.math.log(tf.maximum(tf.gather(found.weights, own), _LEAST_WEIGHT))
         holds = tf.math.unsorted_segment_sum(tf.ones_like(weights), cell, cells) > 0
         weights = tf.math.unsorted_segment_sum(weights, cell, cells)
         self.requests = requests
-        self.places = (settings.attention_length or _MOST_PLACES) if newest else 0
+        self.places = (settings.attention_length or _MOST_PLACES) if field.newest else 0
         self.keys = tf.reshape(tf.math.unsorted_segment_sum(entries, cell, cells), [-1, longest, size])
         self.log_weights = tf.reshape(tf.where(holds, weights, _NOTHING), [-1, longest])
 
@@ -110,7 +108,7 @@ class _History:
 def _attend(history: _History, candidate: tf.Tensor, name: str) -> tf.Tensor:
     """Weighted mean of the history's rows for each impression: float32 [impressions, size]."""
     size = int(candidate.shape[1])
-    with tf.compat.v1.variable_scope(f"attention_{name}"):
+    with tf.compat.v1.variable_scope(scopes.scope("attention", name)):
         kernel = tf.compat.v1.get_variable(
             "kernel", [size, size], initializer=tf.compat.v1.initializers.identity(), use_resource=True
         )

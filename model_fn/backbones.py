@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import tensorflow as tf
 
 from features.schema import Schema
-from model_fn import hyperparameters
+from model_fn import hyperparameters, scopes
 from model_fn.embedding import Embedded
 from model_fn.hyperparameters import Hyperparameters
 from model_fn.layers import Layers
@@ -54,7 +54,7 @@ def _group_towers(
             for is_context in (True, False)
         ]
         inputs = Representation(embedded.requests, *(side_by_side(side) if side else None for side in sides))
-        parts.append(layers.stack(inputs, settings.layers_of_group(group), f"group_{group}"))
+        parts.append(layers.stack(inputs, settings.layers_of_group(group), scopes.scope("group", group)))
     parts += [Representation(embedded.requests, None, vector) for vector in embedded.attended]
     return join(embedded.requests, parts)
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from features.schema import Schema
-from model_fn import attention, dense, initial, lookup
+from model_fn import attention, dense, initial, lookup, narrow
 from model_fn.hyperparameters import AUTO, Hyperparameters
 from model_fn.lookup import Lookup
 from model_fn.representation import Features, Representation, Requests, join, side_by_side
@@ -68,7 +68,7 @@ def embed(
     context_bags = requests.count * len(lookup.context_fields(schema))
     bags = context_bags + requests.impressions * len(lookup.impression_fields(schema))
     beside = dense.columns(features, schema)
-    embedded = _embedded(requests, schema, _sparse_product(found, rows, bags), context_bags, rows, beside)
+    embedded = _embedded(requests, schema, _sparse_product(found, rows, bags), context_bags, rows, beside, settings)
     if not settings.attention:
         return embedded
     return embedded.with_attended(attention.attended(found, rows, embedded.fields, schema, settings))
@@ -81,6 +81,7 @@ def _embedded(
     context_bags: tf.Tensor,
     looked_up: tf.Tensor,
     beside: dict[str, tf.Tensor],
+    settings: Hyperparameters,
 ) -> Embedded:
     """Cuts the pooled vectors [bags, size] up, by ops whose gradients only copy; those of slices add as well."""
     size = int(looked_up.shape[1])
@@ -89,12 +90,13 @@ def _embedded(
     sides = (lookup.context_fields(schema), lookup.impression_fields(schema))
     vectors = tf.split(pooled, [context_bags, tf.shape(pooled)[0] - context_bags])
     for is_context, side, rows in zip((True, False), sides, vectors, strict=True):
-        columns_of_side = [tf.reshape(rows, [-1, len(side) * size])] if side else []
+        columns = tf.unstack(tf.reshape(rows, [-1, len(side), size]), axis=1) if side else []
+        own = {field.name: narrow.widened(column, field, settings) for field, column in zip(side, columns, strict=True)}
+        is_cut = any(field.embedding_size for field in side)
+        columns_of_side = list(own.values()) if is_cut or not side else [tf.reshape(rows, [-1, len(side) * size])]
         columns_of_side += dense.of_side(beside, schema, is_context)
         parts.append(side_by_side(columns_of_side) if columns_of_side else None)
-        if side:
-            columns = tf.unstack(tf.reshape(rows, [-1, len(side), size]), axis=1)
-            fields |= {field.name: column for field, column in zip(side, columns, strict=True)}
+        fields |= own
     return Embedded(requests, fields, Representation(requests, *parts), looked_up)
 
 

@@ -44,7 +44,7 @@ def read(files: list[tuple[str, str]], data: DataDir, settings: Hyperparameters)
     return Rows(ids[last], vectors[last])
 
 
-def _of_file(name: str, path: str, data: DataDir, size: int) -> Rows:
+def _of_file(name: str, path: str, data: DataDir, width: int) -> Rows:
     flag = f"--pretrained={name}:{path}"
     field = data.schema.by_name.get(name)
     if field is None or field.type not in (ID, STRING):
@@ -53,17 +53,21 @@ def _of_file(name: str, path: str, data: DataDir, size: int) -> Rows:
     raw, vectors = _arrays(path, flag)
     if vectors.ndim != 2 or len(raw) != len(vectors) or raw.ndim != 1:
         raise ValueError(f"{flag}: {IDS} {raw.shape} and {VECTORS} {vectors.shape}: a vector for each id is needed")
+    size = field.embedding_size or width
     if vectors.shape[1] != size:
+        setting = "the schema's embedding_size" if field.embedding_size else "--embedding_size"
         raise ValueError(
-            f"{flag}: its vectors have {vectors.shape[1]} numbers and --embedding_size is {size}; give "
-            f"--embedding_size={vectors.shape[1]}, or bring them to {size} (by their first principal components)"
+            f"{flag}: its vectors have {vectors.shape[1]} numbers and {setting} is {size}; make that "
+            f"{vectors.shape[1]}, or bring them to {size} (by their first principal components)"
         )
     if not np.isfinite(vectors).all():
         raise ValueError(f"{flag}: row {int(np.argmin(np.isfinite(vectors).all(1)))} of {VECTORS} is no number")
     ids = data.vocabulary.lookup(_keys(raw, field, data, flag))
     known = ids != UNKNOWN
     say(f"{name}: {int(known.sum()):,} of {len(raw):,} pretrained rows are in the vocabulary")
-    return Rows(ids[known].astype(np.int64), vectors[known].astype(np.float32))
+    # Of a narrow field the numbers behind its own say nothing.
+    rows = np.pad(vectors[known].astype(np.float32), ((0, 0), (0, max(width - size, 0))))
+    return Rows(ids[known].astype(np.int64), rows)
 
 
 def _arrays(path: str, flag: str) -> tuple[np.ndarray, np.ndarray]:

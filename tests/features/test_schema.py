@@ -164,7 +164,7 @@ fields:
   - {name: title_words, column: seen, kind: many, type: string, value_separator: " "}
   - {name: price, type: number, scale: log1p}
   - {name: emb, type: vector, size: 8}
-  - {name: tags, columns: [k1, k2], kind: many}
+  - {name: tags, columns: [k1, k2], kind: many, embedding_size: 4}
   - {name: seen_before, column: past, kind: many, weight_column: D1, vocabulary: item}
 """
 
@@ -179,6 +179,7 @@ def test_everything_that_a_schema_can_say():
     assert columns.missing == schema.by_name["user"].missing == ("", "NULL", r"\N", "-1")
     assert schema.by_name["title"].missing == ("0",), "a field's own list takes the place of the log's"
     assert schema.by_name["tags"].columns == ("k1", "k2")
+    assert schema.by_name["tags"].embedding_size == 4
     past = schema.by_name["seen_before"]
     assert past.weighted
     assert past.vocabulary == schema.by_name["item"].vocabulary == "item"
@@ -204,6 +205,9 @@ def test_everything_that_a_schema_can_say():
         ("scale: log1p", "scale: log1p, quantiles: 5", ["either boundaries", "scale"]),
         ("size: 8", "size: 0", ["size 0", "1 to 4096"]),
         ("size: 8", "size: 8, kind: many", ["a vector is of kind one"]),
+        ("size: 8", "size: 8, embedding_size: 4", ["embedding_size is for fields of ids"]),
+        ("point_zero: true", "embedding_size: -1", ["embedding_size -1", "1 up to the model's"]),
+        ("point_zero: true", "embedding_size: 4", ["vocabulary 'item'", "embedding_size is 4 of field item and 0 of"]),
         ("columns: [k1, k2], kind: many", "columns: [k1, k2]", ["kind one reads one column"]),
         ("columns: [k1, k2]", "columns: [k1, k1]", ["distinct"]),
         ("weight_column: D1", "weight_column: past", ["weight_column 'past'", "values"]),

@@ -67,6 +67,17 @@ def test_crosses_attention_third_towers_and_a_tower_that_sees_another(tmp_path, 
         check_parity(model, raw)
 
 
+@pytest.mark.commands
+def test_narrow_fields_are_served_as_they_are_trained(tmp_path):
+    narrow = [dataclasses.replace(f, embedding_size=2 * (f.name in ("history", "brand"))) for f in SCHEMA.fields]
+    schema = dataclasses.replace(SCHEMA, fields=tuple(narrow))
+    changed = dataclasses.replace(SETTINGS, attention="history:brand", backbone="dcn")
+    trained = make_trained(str(tmp_path / "trained"), make_vocabulary(schema), changed)
+    model = Reference(trained), Served(trained.export(str(tmp_path / "export")), schema)
+    for raw in random_raw_requests(schema, 20, seed=5):
+        check_parity(model, raw)
+
+
 def values_of(field):
     value = st.sampled_from(raw_values(field))
     if field.type == "id":

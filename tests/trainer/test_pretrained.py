@@ -1,5 +1,7 @@
 """--pretrained: rows of the table that begin with vectors of a file."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -46,6 +48,19 @@ def test_known_rows_begin_with_the_vectors_and_go_on_from_there(data, tmp_path, 
     np.savez(tmp_path / "items.npz", ids=ids, vectors=vectors + 100)
     training.train(Options(**options, **given, max_steps=2), STILL, {})
     np.testing.assert_allclose(table(options["model_dir"]), found, atol=1e-5)
+
+
+def test_vectors_of_a_narrow_field_are_as_wide_as_the_field(tmp_path):
+    fields = [dataclasses.replace(f, embedding_size=2 * (f.name == "item")) for f in SCHEMA.fields]
+    schema = dataclasses.replace(SCHEMA, fields=tuple(fields))
+    write_data_dir(str(tmp_path / "data"), schema, vocabulary_size=40, train=2, test=2)
+    data = data_dir.load(str(tmp_path / "data"))
+    for width in (2, 4):
+        np.savez(tmp_path / f"{width}.npz", ids=data.vocabulary.keys[:2], vectors=np.ones((2, width)))
+    found = pretrained.read([("item", str(tmp_path / "2.npz"))], data, STILL)
+    np.testing.assert_array_equal(found.vectors, [[1, 1, 0, 0]] * 2)
+    with pytest.raises(ValueError, match="have 4 numbers and the schema's embedding_size is 2; make that 4, or bring"):
+        pretrained.read([("item", str(tmp_path / "4.npz"))], data, STILL)
 
 
 @pytest.mark.parametrize(

@@ -141,6 +141,13 @@ def test_a_changed_field_is_refused(day):
         day("three", {100: 9}, second, changed)
 
 
+def test_a_size_that_only_the_model_knows_may_change(day):
+    first = day("one", {100: 9}, "", PRICE)
+    second = day("two", {100: 9, 101: 9}, first, PRICE.replace("quantiles: 4", "quantiles: 4, embedding_size: 2"))
+    assert {key: ids(second)[key] for key in ids(first)} == ids(first)
+    assert vocabulary.load(second).schema.by_name["price"].embedding_size == 2
+
+
 def test_the_report_tells_what_a_day_changed(day, tmp_path):
     first = day("one", {100: 40, 101: 50})
     day("two", {100: 4, 201: 70, 202: 70}, first)
