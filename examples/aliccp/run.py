@@ -23,6 +23,8 @@ from steps import Chain, StepFailed, free_port  # noqa: E402
 REPOSITORY = os.path.dirname(os.path.dirname(HERE))
 RECIPE = os.path.join(REPOSITORY, "configs", "recommended.flags")
 MODELS = "esmm,escm2_ips,escm2_dr"
+# As it was published; the recipe's own model has another CVR tower.
+OF_MODEL = {"esmm": ["--nocvr_sees_ctr"]}
 MODEL_STEPS = 4
 # So that the learning curves of a short training have more than one point.
 EVALUATE_OFTEN = ("--save_checkpoints_secs=8", "--eval_throttle_secs=8", "--eval_impressions=50000")
@@ -47,7 +49,8 @@ def run(
 def train_and_judge(chain: Chain, folders: Folders, model: str, train_flags: list[str], judge: bool) -> None:
     """Trains a model, evaluates it, scores the test split, and judges the scores where the truth is known."""
     where = [f"--data_dir={folders.data}", f"--model_dir={folders.model(model)}"]
-    recipe = [f"--flagfile={RECIPE}", *EVALUATE_OFTEN, *train_flags, f"--model={model}"]
+    own = [f"--model={model}", *OF_MODEL.get(model, ())]
+    recipe = [f"--flagfile={RECIPE}", *EVALUATE_OFTEN, *own, *train_flags]
     chain.run(f"Train {model}", "trainer", "--task_type=train", *recipe, *where)
     chain.run(f"Evaluate {model}", "trainer", "--task_type=eval", *where)
     predictions = f"--predictions={folders.predictions(model)}"
