@@ -1,9 +1,11 @@
 """Which recipe a log of a given size needs: AUCs on the test split by size, recipe and passes.
 
 python benchmarks/small_logs.py --folder=OUT [--requests=1000,5000,20000] [--seeds=3] [--tables]
+python benchmarks/small_logs.py --folder=OUT --requests=1000 --log_flag=--items=100 --log_flag=--users=100
 
-About 58 impressions a request. A recipe is a flagfile of configs/ with passes, and may have settings of its own:
-small:10:embedding_learning_rate=0.001. What is finished is kept in the folder.
+About 58 impressions a request; the world has items and users in Ali-CCP's proportion to them, so that most ids are rare
+on a log of any size, unless --log_flag says otherwise. A recipe is a flagfile of configs/ with passes, and may have
+settings of its own: small:10:embedding_learning_rate=0.001. What is finished is kept in the folder.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ def main() -> None:
     parser.add_argument("--folder", required=True)
     parser.add_argument("--requests", default="1000,5000,20000")
     parser.add_argument("--recipes", default=",".join(RECIPES))
+    parser.add_argument("--log_flag", action="append", default=[], help="of the simulation; may be repeated")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1, help="of each training")
     parser.add_argument("--tables", action="store_true", help="train nothing: print what is finished")
@@ -31,9 +34,8 @@ def main() -> None:
     judged: dict[tuple[str, str], list[dict]] = {}
     for seed in range(1, arguments.seeds + 1):
         for requests in arguments.requests.split(","):
-            log = workshop.log(
-                f"--requests={requests}", "--test_requests=1000", "--history_scale=0.05", f"--seed={seed}"
-            )
+            size = [f"--requests={requests}", "--test_requests=1000", "--history_scale=0.05"]
+            log = workshop.log(*size, f"--seed={seed}", *arguments.log_flag)
             records = workshop.records(log)
             for recipe in arguments.recipes.split(","):
                 name, passes, *own = recipe.split(":")

@@ -181,7 +181,8 @@ def _plan(
         model_dir.refuse_other_data(options.model_dir, data)
     else:
         settings = hyperparameters
-        if advice := small_log.advice(options, int(data.totals(names.TRAIN).get("impressions", 0))):
+        ids = data.vocabulary.size - data.schema.reserved_ids
+        if advice := small_log.advice(options, int(data.totals(names.TRAIN).get("impressions", 0)), ids):
             say(advice)
     read = options.training_input(part.workers, run_config.worker_index(config))
     phase = input_state.phase_of(read, files.fingerprint(paths[names.TRAIN]))
