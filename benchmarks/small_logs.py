@@ -4,8 +4,9 @@ python benchmarks/small_logs.py --folder=OUT [--requests=1000,5000,20000] [--see
 python benchmarks/small_logs.py --folder=OUT --requests=1000 --log_flag=--items=100 --log_flag=--users=100
 
 About 58 impressions a request; the world has items and users in Ali-CCP's proportion to them, so that most ids are rare
-on a log of any size, unless --log_flag says otherwise. A recipe is a flagfile of configs/ with passes, and may have
-settings of its own: small:10:embedding_learning_rate=0.001. What is finished is kept in the folder.
+on a log of any size, unless --log_flag says otherwise (or --preprocess_flag: a schema of fewer fields). A recipe is a
+flagfile of configs/ with passes, and may have settings of its own: small:10:embedding_learning_rate=0.001. What is
+finished is kept in the folder.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ def main() -> None:
     parser.add_argument("--requests", default="1000,5000,20000")
     parser.add_argument("--recipes", default=",".join(RECIPES))
     parser.add_argument("--log_flag", action="append", default=[], help="of the simulation; may be repeated")
+    parser.add_argument("--preprocess_flag", action="append", default=[], help="may be repeated")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1, help="of each training")
     parser.add_argument("--tables", action="store_true", help="train nothing: print what is finished")
@@ -36,7 +38,7 @@ def main() -> None:
         for requests in arguments.requests.split(","):
             size = [f"--requests={requests}", "--test_requests=1000", "--history_scale=0.05"]
             log = workshop.log(*size, f"--seed={seed}", *arguments.log_flag)
-            records = workshop.records(log)
+            records = workshop.records(log, *arguments.preprocess_flag)
             for recipe in arguments.recipes.split(","):
                 name, passes, *own = recipe.split(":")
                 flags = [f"--flagfile=configs/{name}.flags", f"--num_epochs={passes}", f"--seed={seed}"]
