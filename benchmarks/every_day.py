@@ -267,7 +267,10 @@ def _cell(values):
 
 
 def draw(found, path):
-    """Three AUCs over days, a line a method: the mean over seeds, between the lowest and the highest."""
+    """Three AUCs over days, a line a method: the mean over seeds, between the lowest and the highest.
+
+    Seeds differ more than methods, so a mean of other seeds than the daily model's is no line.
+    """
     import matplotlib
 
     matplotlib.use("agg")
@@ -276,6 +279,10 @@ def draw(found, path):
     figure, axes = pyplot.subplots(1, 3, figsize=(13, 4))
     for axis, metric in zip(axes, METRICS[:3], strict=True):
         for method in dict.fromkeys(method for _, method in found):
+            if any(
+                other == method and len(by_seed) < len(found[day, DAILY]) for (day, other), by_seed in found.items()
+            ):
+                continue
             days = sorted(number for number, other in found if other == method)
             values = [[result[metric] for result in found[number, method].values()] for number in days]
             means = [sum(each) / len(each) for each in values]
