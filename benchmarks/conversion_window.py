@@ -15,10 +15,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
-import sys
 
-from pipeline import RECIPE, REPOSITORY, mean_and_spread
+from pipeline import RECIPE, mean_and_spread, run_forked
 
 from features import names
 
@@ -28,14 +26,9 @@ FIGURES = ("cvr_calibration", "ctcvr_calibration", "cvr_auc_would_convert_all", 
 def once(out: str, module: str, *flags: str) -> str:
     """Runs a command unless what it makes is there; returns the path."""
     if not os.path.exists(out + ".done"):
-        environment = os.environ | {"PYTHONPATH": REPOSITORY}
-        done = subprocess.run(
-            [sys.executable, "-m", module, *flags], cwd=REPOSITORY, env=environment, capture_output=True, text=True
-        )
-        if done.returncode:
-            sys.exit(f"{module} {' '.join(flags)}\n{done.stderr[-2000:]}")
+        printed = run_forked(module, *flags).printed
         with open(out + ".done", "w", encoding="utf-8") as file:
-            file.write(done.stdout)
+            file.write(printed)
     return out
 
 

@@ -53,26 +53,17 @@ def test_random_requests(model):
 
 
 @pytest.mark.parametrize(
-    "changes",
+    ("changes", "narrow"),
     [
-        {"backbone": "dcn", "cross_rank": 3, "model": "dcmt"},
-        {"attention": "history:item,queries:brand", "attention_length": 2, "model": "ddpo"},
-        {"backbone": "ple", "cvr_sees_ctr": True, "model": "escm2_dr"},
+        ({"backbone": "dcn", "cross_rank": 3, "model": "dcmt"}, ("history", "brand", "age")),
+        ({"attention": "history:item,queries:brand", "attention_length": 2, "model": "ddpo"}, ("queries", "brand")),
+        ({"backbone": "ple", "cvr_sees_ctr": True, "model": "escm2_dr"}, ()),
     ],
 )
-def test_crosses_attention_third_towers_and_a_tower_that_sees_another(tmp_path, changes):
-    trained = make_trained(str(tmp_path / "trained"), make_vocabulary(SCHEMA), dataclasses.replace(SETTINGS, **changes))
-    model = Reference(trained), Served(trained.export(str(tmp_path / "export")), SCHEMA)
-    for raw in random_raw_requests(SCHEMA, 20, seed=5):
-        check_parity(model, raw)
-
-
-@pytest.mark.commands
-def test_narrow_fields_are_served_as_they_are_trained(tmp_path):
-    narrow = [dataclasses.replace(f, embedding_size=2 * (f.name in ("history", "brand"))) for f in SCHEMA.fields]
-    schema = dataclasses.replace(SCHEMA, fields=tuple(narrow))
-    changed = dataclasses.replace(SETTINGS, attention="history:brand", backbone="dcn")
-    trained = make_trained(str(tmp_path / "trained"), make_vocabulary(schema), changed)
+def test_crosses_attention_third_towers_narrow_fields_and_a_tower_that_sees_another(tmp_path, changes, narrow):
+    fields = [dataclasses.replace(field, embedding_size=2 * (field.name in narrow)) for field in SCHEMA.fields]
+    schema = dataclasses.replace(SCHEMA, fields=tuple(fields))
+    trained = make_trained(str(tmp_path / "trained"), make_vocabulary(schema), dataclasses.replace(SETTINGS, **changes))
     model = Reference(trained), Served(trained.export(str(tmp_path / "export")), schema)
     for raw in random_raw_requests(schema, 20, seed=5):
         check_parity(model, raw)
