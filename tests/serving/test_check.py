@@ -69,6 +69,7 @@ def test_the_command_tells_what_was_tried(exported):
     assert "9 scores" not in done.stdout and "of 3 signatures" in done.stdout and "3 warm-up calls" in done.stdout
 
 
+@pytest.mark.commands
 def test_nan_in_a_tower_never_becomes_a_version(trained, tmp_path):
     def spoilt(kernel):
         return np.where(np.arange(kernel.size).reshape(kernel.shape) == 3, np.nan, kernel).astype(kernel.dtype)

@@ -14,6 +14,8 @@ from serving import saved_model_files
 from serving.client import GRPC, ClientOptions, ScoringClient, ScoringError
 from serving.patience import Patience
 
+pytestmark = pytest.mark.commands
+
 SCHEMA = mixed_schema()
 REQUESTS = random_raw_requests(SCHEMA, 6)
 

@@ -52,6 +52,7 @@ def test_random_requests(model):
         check_parity(model, raw)
 
 
+@pytest.mark.commands
 @pytest.mark.parametrize(
     ("changes", "narrow"),
     [

@@ -13,6 +13,8 @@ from served_model_examples import make_vocabulary, mixed_schema, random_raw_requ
 from features import names
 from serving import columnar, sample_request, saved_model_files, warm_up
 
+pytestmark = pytest.mark.commands
+
 SCHEMA = mixed_schema()
 REQUESTS = random_raw_requests(SCHEMA, 300)
 

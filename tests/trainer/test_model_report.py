@@ -228,6 +228,7 @@ def test_models_side_by_side_show_what_differs_and_which_is_best(tmp_path):
     assert f"{min(result['ctr_auc'] for result in results):.4f}" not in bold
 
 
+@pytest.mark.commands
 def test_of_many_models_the_best_have_colours_and_tables_have_all(tmp_path):
     folders = [tmp_path / f"m{number:02d}" for number in range(13)]
     results = [make_model(f, seed=n, embedding_size=4 + n, counterfactual_wgt=n / 8) for n, f in enumerate(folders)]
@@ -421,6 +422,7 @@ def trained(tmp_path_factory):
     return model
 
 
+@pytest.mark.commands
 def test_command_reports_on_a_model_that_the_trainer_made(trained, tmp_path):
     path = tmp_path / "page.html"
     command = [sys.executable, "-m", "trainer", "--task_type=report", f"--model_dir={trained}", f"--report={path}"]
