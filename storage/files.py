@@ -205,7 +205,7 @@ def exists(path: str) -> bool:
 def list_files(pattern: str) -> list[tuple[str, int]]:
     """Paths of the files that fit a glob (`*` stays within a folder) and their sizes, in order of path."""
     if is_local(pattern):
-        return sorted((path, os.path.getsize(path)) for path in glob.glob(pattern) if os.path.isfile(path))
+        return sorted(sizes_of(path for path in glob.glob(pattern) if os.path.isfile(path)))
     with remote.errors(pattern):
         found = remote.filesystem(pattern).glob(remote.inner(pattern), detail=True)
     return _files_of(pattern, found)
@@ -215,9 +215,16 @@ def walk(folder: str) -> list[tuple[str, int]]:
     """Paths of all files below a folder and their sizes, in order of path."""
     if is_local(folder):
         paths = [join(place, name) for place, _, names in os.walk(folder) for name in names]
-        return sorted((path, os.lstat(path).st_size) for path in paths)
+        return sorted(sizes_of(paths, follow_links=False))
     with remote.errors(folder):
         return _files_of(folder, remote.filesystem(folder).find(remote.inner(folder), detail=True))
+
+
+def sizes_of(paths: Iterable[str], follow_links: bool = True) -> Iterator[tuple[str, int]]:
+    """Paths of this machine with their sizes, less those that went since they were listed: others may work there."""
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):
+            yield path, os.stat(path, follow_symlinks=follow_links).st_size
 
 
 def _files_of(like: str, found: dict[str, dict[str, Any]]) -> list[tuple[str, int]]:

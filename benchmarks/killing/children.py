@@ -61,6 +61,8 @@ class Child:
         pid = os.fork()
         if not pid:
             _become(work, log)
+        # Here, not only there: a kill that comes before the child has run must find its group.
+        _lead_group(pid)
         return cls(pid, log)
 
     @classmethod
@@ -124,6 +126,12 @@ class Child:
         return False
 
 
+def _lead_group(pid: int) -> None:
+    """Gives a process a group of its own; parent and child both do, and whoever comes first has done it."""
+    with contextlib.suppress(ProcessLookupError):
+        os.setpgid(pid, pid)
+
+
 def _run_module(module: str, flags: Sequence[str], first: Callable[[], None] | None = None) -> None:
     if first:
         first()
@@ -135,7 +143,7 @@ def _become(work: Callable[[], object], log: str) -> None:
     """Does the work in a forked process and ends it."""
     status = 1
     try:
-        os.setsid()
+        _lead_group(os.getpid())
         descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         for stream in (sys.stdout, sys.stderr):
             os.dup2(descriptor, stream.fileno())

@@ -113,7 +113,8 @@ def listed(root: str) -> list[tuple[str, int]]:
     found: list[str] = []
     for place in [root] if os.path.exists(root) else glob.glob(root):
         found += _files_below(place, set()) if os.path.isdir(place) else [place]
-    return [(path, os.path.getsize(path)) for path in sorted(found)]
+    # A link to nothing has the link's own size: it is refused where it is to be read.
+    return sorted((dict(storage.sizes_of(found, follow_links=False)) | dict(storage.sizes_of(found))).items())
 
 
 def _listed_remotely(root: str) -> list[tuple[str, int]]:
@@ -133,7 +134,7 @@ def _files_below(folder: str, above: set[str]) -> list[str]:
     found: list[str] = []
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
         found += _files_below(entry.path, above | {real}) if entry.is_dir() else [entry.path]
-    return [path for path in found if os.path.exists(path)]
+    return found
 
 
 def find(input_dir: str, wanted: Sequence[str], input_format: str) -> tuple[list[LogFile], list[str]]:
@@ -154,7 +155,7 @@ def find(input_dir: str, wanted: Sequence[str], input_format: str) -> tuple[list
     files = [_file(index, assigned, input_format) for index in range(len(assigned.files))]
     if input_format == names.ALICCP:
         _check_sides(files, wanted, input_dir)
-    _check_size(files)
+    _check_each(files)
     return files, assigned.not_read
 
 
@@ -198,10 +199,12 @@ def _check_sides(files: Sequence[LogFile], wanted: Sequence[str], input_dir: str
                 raise InputError(f"--input_dir={input_dir}: no {name} there; see --splits and --input_format")
 
 
-def _check_size(files: Sequence[LogFile]) -> None:
+def _check_each(files: Sequence[LogFile]) -> None:
     if len(files) > row_places.MAX_FILES:
         raise InputError(f"{len(files)} input files; at most {row_places.MAX_FILES} are allowed, join some")
     for file in files:
+        if file.is_read and storage.is_local(file.path) and not os.path.isfile(file.path):
+            raise InputError(f"{file.path}: no file (a link to nothing, or a pipe); mend it or take it away")
         if file.raw_size > row_places.MAX_OFFSET:
             raise InputError(
                 f"{file.path}: {file.size} bytes; a file may have at most {row_places.MAX_OFFSET}, cut it in several"

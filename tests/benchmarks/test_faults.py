@@ -30,6 +30,27 @@ def test_kills_of_the_job_lose_nothing_and_the_count_goes_on_where_it_stopped(tm
     assert again.stdout == done.stdout
 
 
+KILLED_AT_ONCE = """
+import os, sys, time
+from benchmarks.killing.children import Child
+
+for number in range(50):
+    child = Child.forked(lambda: time.sleep(100), sys.argv[1])
+    child.kill(alone=bool(number % 2))
+    try:
+        os.kill(child.pid, 0)
+    except ProcessLookupError:
+        continue
+    sys.exit(f"process {number} goes on")
+"""
+
+
+def test_a_process_that_is_killed_before_it_has_begun_is_dead(tmp_path):
+    command = [sys.executable, "-c", KILLED_AT_ONCE, str(tmp_path / "log")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 HASTY = """
 import runpy, sys, time
 from storage import files, publish

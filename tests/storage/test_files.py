@@ -43,6 +43,25 @@ def test_files_are_listed_by_glob_with_sizes(folder):
     assert storage.read(storage.join(folder, "moved", "d.csv")) == b"deeper/d.csv"
 
 
+def test_what_goes_while_it_is_listed_is_not_in_the_list(tmp_path, monkeypatch):
+    for name in ("goes", "stays"):
+        (tmp_path / name).write_text(name)
+
+    def listed_then_gone(list_paths):
+        def listing(*arguments):
+            found = list(list_paths(*arguments))
+            (tmp_path / "goes").unlink(missing_ok=True)
+            return found
+
+        return listing
+
+    monkeypatch.setattr(os, "walk", listed_then_gone(os.walk))
+    assert storage.walk(str(tmp_path)) == [(f"{tmp_path}/stays", 5)]
+    (tmp_path / "goes").write_text("again")
+    monkeypatch.setattr(files.glob, "glob", listed_then_gone(files.glob.glob))
+    assert storage.list_files(f"{tmp_path}/*") == [(f"{tmp_path}/stays", 5)]
+
+
 def test_of_two_that_create_a_file_one_does(folder):
     path = storage.join(folder, "once")
     assert files.create_exclusively(path, b"first")

@@ -165,6 +165,18 @@ def test_a_file_is_not_read_twice(tmp_path):
     assert found(tmp_path, input_dir=f"{tmp_path}/log")[0] == {"log/test.csv": "test", "log/train.csv": "train"}
 
 
+def test_what_is_no_file_is_refused_where_it_would_be_read(tmp_path):
+    make(tmp_path, "log/train.csv")
+    os.symlink(tmp_path / "unmounted" / "test.csv", tmp_path / "log" / "test.csv")
+    with pytest.raises(InputError, match=r"test\.csv: no file \(a link to nothing, or a pipe\)"):
+        found(tmp_path, "train", "test", input_dir=f"{tmp_path}/log")
+    assert found(tmp_path, "train", input_dir=f"{tmp_path}/log")[0] == {"log/test.csv": "", "log/train.csv": "train"}
+    os.remove(tmp_path / "log" / "test.csv")
+    os.mkfifo(tmp_path / "log" / "test.csv")
+    with pytest.raises(InputError, match=r"test\.csv: no file"):
+        found(tmp_path, "train", "test", input_dir=f"{tmp_path}/log")
+
+
 def test_no_such_folder(tmp_path):
     with pytest.raises(InputError, match="nowhere: no such file or folder"):
         found(tmp_path, input_dir=f"{tmp_path}/nowhere")
