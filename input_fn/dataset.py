@@ -135,13 +135,12 @@ def _shuffled_batches(
     def cut_block(*parts: tf.Tensor) -> tuple[Columns, pieces.Pieces, tf.Tensor, tuple[tf.Tensor, ...]]:
         block = _Block(*parts)
         columns = parse(block.serialized, block.file_index)
-        row_splits = columns[names.SAMPLE_ID].row_splits
-        cuts = pieces.cut(row_splits, options.max_impressions_per_context)
+        cuts = pieces.cut(columns[names.SAMPLE_ID].row_splits, options.max_impressions_per_context)
         # By the block's place and not its number: a run that goes on deals as the one that was stopped.
         seed = tf.stack([tf.constant(options.seed, tf.int64), block.start])
         dealt = cuts.take(pieces.dealing_order(cuts, seed))
         columns |= {FILE_INDEX: block.file_index} if options.trace else {}
-        return columns, dealt, pieces.number_of_batches(row_splits, options.batch_size), parts
+        return columns, dealt, pieces.number_of_batches(cuts, options.batch_size), parts
 
     @_as_it_stands
     def places_of_block(*cut: Any) -> tf.data.Dataset:

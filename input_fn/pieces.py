@@ -44,11 +44,14 @@ def cut(row_splits: tf.Tensor, max_impressions: int) -> Pieces:
     return Pieces(request, start + size * rank // parts, start + size * (rank + 1) // parts)
 
 
-def number_of_batches(row_splits: tf.Tensor, batch_size: int) -> tf.Tensor:
-    """Batches that bring the block's impressions nearest to `batch_size` each: int64 scalar, 0 of an empty block."""
-    impressions = row_splits[-1]
+def number_of_batches(pieces: Pieces, batch_size: int) -> tf.Tensor:
+    """Batches that bring the block's impressions nearest to `batch_size` each: int64 scalar, 0 of an empty block.
+
+    Not more than there are pieces, for each batch gets one or more: some pieces may be longer than a batch.
+    """
+    impressions = tf.reduce_sum(pieces.limit - pieces.start)
     nearest = (impressions + batch_size // 2) // batch_size
-    return tf.maximum(nearest, tf.cast(impressions > 0, tf.int64))
+    return tf.minimum(tf.maximum(nearest, 1), tf.size(pieces.request, tf.int64))
 
 
 def dealing_order(pieces: Pieces, seed: tf.Tensor) -> tf.Tensor:

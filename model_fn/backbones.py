@@ -56,7 +56,8 @@ def _group_towers(
         inputs = Representation(embedded.requests, *(side_by_side(side) if side else None for side in sides))
         parts.append(layers.stack(inputs, settings.layers_of_group(group), scopes.scope("group", group)))
     parts += [Representation(embedded.requests, None, vector) for vector in embedded.attended]
-    return join(embedded.requests, parts)
+    # Attention and groups without layers give float32, which does not stand beside another type.
+    return join(embedded.requests, [layers.entered(part) for part in parts])
 
 
 def _mmoe(

@@ -126,6 +126,11 @@ class Layers:
         crossed = start * self._raised(self.linear(low, int(start.shape[1]), f"{name}/u"))
         return Representation(inputs.requests, None, crossed + inputs.to_impressions())
 
+    def entered(self, inputs: Representation) -> Representation:
+        """The representation in the type that layers compute in, as what comes out of a hidden layer is."""
+        lowered = (part if part is None else self._lowered(part) for part in (inputs.context, inputs.impression))
+        return Representation(inputs.requests, *lowered)
+
     def _raised(self, values: tf.Tensor) -> tf.Tensor:
         """What leaves the layers: float32, the gradient on its way in multiplied for their type."""
         return scale_gradient(tf.cast(values, tf.float32), self._gradient_scale)

@@ -98,6 +98,15 @@ def test_an_epoch_holds_every_impression_once_with_its_own_context(log, shuffled
     check_exact(batches(pattern, shuffle=False), requests)
 
 
+@pytest.mark.parametrize("batch_size", [1, 8])
+def test_a_batch_that_is_smaller_than_a_request_holds_a_whole_one(log, batch_size):
+    pattern, requests = log
+    found = batches(pattern, batch_size=batch_size, max_impressions_per_context=0)
+    check_exact(found, requests)
+    assert all(sample_ids(found))
+    assert len(found) <= len(requests)
+
+
 def test_flat_records_give_the_same_impressions(tmp_path):
     requests = random_requests(SCHEMA, SIZE, 20, seed=4)
     flat = [one for request in requests for one in request.flat()]

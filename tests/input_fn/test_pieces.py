@@ -29,7 +29,13 @@ def test_pieces_cover_every_impression_once_and_none_is_too_long(most):
 
 @pytest.mark.parametrize(("impressions", "expected"), [(0, 0), (1, 1), (149, 1), (150, 2), (1000, 10)])
 def test_number_of_batches_comes_nearest_to_the_batch_size(impressions, expected):
-    assert int(pieces.number_of_batches(tf.constant([0, impressions], tf.int64), 100)) == expected
+    found = pieces.cut(tf.constant([0, impressions], tf.int64), 1)
+    assert int(pieces.number_of_batches(found, 100)) == expected
+
+
+def test_there_are_not_more_batches_than_pieces():
+    found = pieces.cut(tf.constant([0, 900, 901, 901], tf.int64), 0)
+    assert int(pieces.number_of_batches(found, 100)) == 2
 
 
 def test_dealing_spreads_a_request_over_batches_and_mixes_its_pieces():

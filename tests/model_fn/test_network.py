@@ -1,5 +1,7 @@
 """The whole network: layouts that must agree, and which weights each loss moves."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -71,6 +73,20 @@ def check_layouts(settings, tolerance=1e-6):
     for name, gradient in gradients.items():
         assert np.abs(gradient).max() > tolerance or "bias" in name, name
         np.testing.assert_allclose(gradient, flat_gradients[name], atol=tolerance, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "precision"), [*((backbone, "bfloat16") for backbone in BACKBONES), ("group_towers", "float16")]
+)
+def test_whatever_stands_together_computes_in_one_type(backbone, precision):
+    """Also groups without layers, attention and the click logit, which are of float32."""
+    words = {"backbone": backbone, "group_layers": "user:4", "ple_levels": 2}
+    settings = small(model="escm2_dr", attention="history:item", cvr_sees_ctr=True, batch_norm=True, **words)
+    exact, _, _ = trained(BATCH, settings)
+    scores, _, gradients = trained(BATCH, dataclasses.replace(settings, precision=precision))
+    np.testing.assert_allclose(scores["pctcvr"], exact["pctcvr"], rtol=0.2)
+    assert all(np.isfinite(gradient).all() for gradient in gradients.values())
+    assert np.abs(gradients["model/attention_history/kernel"]).max() > 0
 
 
 # Numbers beside the embeddings, none as wide as they or another.
