@@ -287,7 +287,9 @@ class Hyperparameters:
     embedding_l2_reg: float = _loss(0.0, "L2 on the distinct rows that a batch looks up: * sum(row^2)/2.", least=0)
 
     precision: str = _model(
-        FLOAT32, "Type that experts and towers compute in; weights stay float32.", choices=PRECISIONS
+        FLOAT32,
+        "Type that experts and towers compute in while training; weights and scores stay float32.",
+        choices=PRECISIONS,
     )
     embedding_device: str = _model(
         AUTO,

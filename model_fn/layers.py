@@ -10,7 +10,7 @@ from typing import Any
 import tensorflow as tf
 
 from model_fn import initial
-from model_fn.hyperparameters import FLOAT16, Hyperparameters
+from model_fn.hyperparameters import FLOAT16, FLOAT32, Hyperparameters
 from model_fn.representation import Representation
 
 BATCH_NORM_EPSILON = 1e-3
@@ -26,7 +26,7 @@ class Layers:
 
     Attributes:
         settings: precision, batch norm and dropout.
-        training: whether dropout drops and batch norm uses the batch's own moments.
+        training: whether dropout drops, batch norm uses the batch's own moments, and precision may be lower.
         kernels: weight matrices made so far, which L2 acts on.
         updates: ops that a training step must run: batch norm's moving averages.
     """
@@ -137,7 +137,12 @@ class Layers:
 
     @property
     def _gradient_scale(self) -> float:
-        return FLOAT16_GRADIENT_SCALE if self.settings.precision == FLOAT16 else 1.0
+        return FLOAT16_GRADIENT_SCALE if self._precision == FLOAT16 else 1.0
+
+    @property
+    def _precision(self) -> str:
+        """Scores are float32's, whose last digits do not hang on how a request is laid out."""
+        return self.settings.precision if self.training else FLOAT32
 
     def _product(self, name: str, rows: tf.Tensor, units: int, limit: float) -> tf.Tensor:
         kernel = _variable(name, [int(rows.shape[1]), units], initial.uniform(limit, name))
@@ -148,7 +153,7 @@ class Layers:
         """Values in the type that layers compute in; inside the layers they are in it already."""
         if values.dtype != tf.float32:
             return values
-        return tf.cast(scale_gradient(values, 1.0 / self._gradient_scale), self.settings.precision)
+        return tf.cast(scale_gradient(values, 1.0 / self._gradient_scale), self._precision)
 
     def _batch_norm(self, rows: tf.Tensor, repeats: tf.Tensor | None, name: str) -> tf.Tensor:
         """Batch normalization over rows that each stand for `repeats` rows; moments in float32."""

@@ -89,6 +89,17 @@ def test_whatever_stands_together_computes_in_one_type(backbone, precision):
     assert np.abs(gradients["model/attention_history/kernel"]).max() > 0
 
 
+def test_a_lower_precision_is_of_training_alone():
+    """Or a request's scores would hang on its layout: an export whose signatures differ is refused."""
+
+    def scores(settings, training):
+        return evaluate(lambda: network.logits(parsed(BATCH)[0], SCHEMA, VOCABULARY_SIZE, settings, training).cvr)
+
+    low = small(precision="bfloat16", cvr_sees_ctr=True)
+    np.testing.assert_array_equal(scores(low, False), scores(small(cvr_sees_ctr=True), False))
+    assert np.abs(scores(low, True) - scores(low, False)).max() > 1e-5
+
+
 # Numbers beside the embeddings, none as wide as they or another.
 DENSE = Schema(
     "dense",
