@@ -131,4 +131,5 @@ def _summarize(parts: dict[str, tf.Tensor], diagnostics: dict[str, tf.Tensor], s
     for name, value in diagnostics.items():
         tf.compat.v1.summary.scalar(f"propensity/{name}", value)
     for name, value in scores.items():
-        tf.compat.v1.summary.histogram(f"scores/{name}", value)
+        # A histogram refuses NaN in TensorFlow's words, before whoever watches the loss can say what it is.
+        tf.compat.v1.summary.histogram(f"scores/{name}", tf.boolean_mask(value, tf.math.is_finite(value)))

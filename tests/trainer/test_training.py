@@ -394,10 +394,12 @@ def test_a_warm_start_takes_the_weights_and_not_the_steps_and_clears_what_was_th
         np.testing.assert_allclose(new[name], old[name], atol=1e-9)
 
 
-def test_a_loss_that_is_no_number_stops_with_step_files_and_sample_ids(log, tmp_path):
+@pytest.mark.parametrize("log_steps", [1, 100])
+def test_a_loss_that_is_no_number_stops_with_step_files_and_sample_ids(log, tmp_path, log_steps):
+    """Also in a step that writes summaries."""
     wild = Hyperparameters(deep_layers=(8,), embedding_size=4, optimizer="SGD", learning_rate=1e30)
     with pytest.raises(DivergedError, match=r"step \d+: the loss is (nan|inf).* sample_id \d+, .* of part-0000\d-of"):
-        train(log[0], tmp_path, wild)
+        train(log[0], tmp_path, wild, log_steps=log_steps)
 
 
 def test_a_bad_record_stops_training_with_its_file_whatever_an_earlier_failure_left(tmp_path):
