@@ -21,7 +21,7 @@ FORMAT_VERSION = 1
 UNKNOWN = -1
 KEY_DTYPE = np.dtype("<i8")
 ID_DTYPE = np.dtype("<i4")
-_CHECKSUM_BLOCK = 1 << 22
+_CHECKSUM_BLOCK = 1 << 20
 FILES = (names.VOCABULARY_KEYS_FILE, names.VOCABULARY_IDS_FILE, names.SCHEMA_FILE, names.VOCABULARY_FILE)
 _REMEDY = "run the preprocess job again"
 

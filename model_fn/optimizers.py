@@ -84,6 +84,12 @@ class RowAdagrad(DistinctRows, tf.compat.v1.train.AdagradOptimizer):
     as long, and reading and writing the rows takes half of that.
     """
 
+    def _create_slots(self, var_list: Sequence[tf.Variable]) -> None:
+        for var in var_list:
+            start = _filled(self._initial_accumulator_value)
+            kind = var.dtype.base_dtype
+            self._get_or_make_slot_with_initializer(var, start, var.shape, kind, "accumulator", self._name)
+
     def _resource_apply_sparse(self, grad: tf.Tensor, var: tf.Variable, indices: tf.Tensor) -> tf.Operation:
         if not tf.version.VERSION.startswith(_SLOW_ADAGRAD):
             return super()._resource_apply_sparse(grad, var, indices)
@@ -118,7 +124,7 @@ class RowFtrl(DistinctRows):
 
     def _create_slots(self, var_list: Sequence[tf.Variable]) -> None:
         for var in var_list:
-            start = tf.constant_initializer(self._start)
+            start = _filled(self._start)
             self._get_or_make_slot_with_initializer(var, start, var.shape, var.dtype.base_dtype, "accum", self._name)
             self._zeros_slot(var, "linear", self._name)
 
@@ -144,6 +150,19 @@ class RowFtrl(DistinctRows):
         shrunk = tf.sign(linear) * tf.maximum(tf.abs(linear) - l1, 0.0)
         # A weight that never had a gradient stays.
         return tf.where(new_root > 0.0, -tf.math.divide_no_nan(shrunk * rate, new_root), weight), squares, linear
+
+
+def _filled(value: float) -> Callable[..., tf.Tensor]:
+    """Initializer of a slot. TensorFlow's own makes a constant, of which a session keeps a whole copy for ever.
+
+    Here a placeholder keeps its optimizer from making one of it.
+    """
+
+    def initialize(shape: Sequence[int], dtype: tf.DType = tf.float32, partition_info: Any = None) -> tf.Tensor:
+        del partition_info
+        return tf.fill(shape, tf.compat.v1.placeholder_with_default(tf.constant(value, dtype), []))
+
+    return initialize
 
 
 def _scatter_update(slot: tf.Variable, indices: tf.Tensor, rows: tf.Tensor) -> tf.Operation:

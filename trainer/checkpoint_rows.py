@@ -22,7 +22,7 @@ from input_fn import tfrecord
 _FOOTER = 48
 _MAGIC = 0xDB4775248B80FB57
 _TRAILER = 5
-_BLOCK_BYTES = 1 << 24
+_BLOCK_BYTES = 1 << 22
 
 
 class CheckpointError(ValueError):

@@ -23,7 +23,7 @@ from model_fn import estimator as tf_estimator
 from model_fn.embedding import TABLE
 from model_fn.hyperparameters import Hyperparameters
 from model_fn.optimizer_defaults import ADAGRAD
-from trainer import checkpoint_rows, checkpoints, own_vocabulary, training_graph, translation
+from trainer import checkpoint_rows, checkpoints, own_vocabulary, saving, training_graph, translation
 from trainer import model_dir as saved_settings
 from trainer.checkpoint_rows import Rows
 from trainer.terminal import say
@@ -114,6 +114,7 @@ def write_checkpoint(
             _Carrier(session, before, known, accumulator_decay, params["hyperparameters"]).carry(variables)
             tf.io.gfile.makedirs(model_dir)
             path = os.path.join(model_dir, _CHECKPOINT)
+            session.run(saving.reads_without_copies())
             v1.train.Saver(variables).save(session, path, global_step=0, write_meta_graph=False)
 
 

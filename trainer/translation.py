@@ -9,7 +9,7 @@ from features import parse_spec
 from features.schema import Field
 from features.vocabulary import UNKNOWN, Vocabulary
 
-_BLOCK = 1 << 22
+_BLOCK = 1 << 19
 
 Columns = dict[str, tf.Tensor | tf.RaggedTensor]
 
