@@ -80,7 +80,7 @@ def check_layouts(settings, tolerance=1e-6):
 )
 def test_whatever_stands_together_computes_in_one_type(backbone, precision):
     """Also groups without layers, attention and the click logit, which are of float32."""
-    words = {"backbone": backbone, "group_layers": "user:4", "ple_levels": 2}
+    words = {"backbone": backbone, "group_layers": "item:4", "ple_levels": 2}
     settings = small(model="escm2_dr", attention="history:item", cvr_sees_ctr=True, batch_norm=True, **words)
     exact, _, _ = trained(BATCH, settings)
     scores, _, gradients = trained(BATCH, dataclasses.replace(settings, precision=precision))
